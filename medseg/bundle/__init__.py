@@ -1,0 +1,1 @@
+"""A MONAI bundle as data: metadata, configuration, weights; its code is never run."""

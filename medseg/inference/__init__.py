@@ -1,0 +1,1 @@
+"""One network, loaded once, for many cases."""

@@ -1,0 +1,1 @@
+"""What MONAI lacks: networks, heads, transforms and inferers that a bundle may name."""

@@ -1,0 +1,1 @@
+"""Synthetic cases with a known answer."""

@@ -1,0 +1,1 @@
+"""From measurements to JSON, CSV, HTML and pictures."""
