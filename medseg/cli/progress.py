@@ -1,0 +1,74 @@
+"""Progress on stderr: bars with remaining time on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from medseg.workflows.segment import Step
+
+
+class ProgressBars:
+    """A listener for `medseg.workflows.segment`: one bar over the cases, one over the windows of each.
+
+    Use it as a context manager; leaving it closes the bars.
+    """
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._cases: tqdm[None] | None = None
+        self._windows: tqdm[None] | None = None
+
+    def __enter__(self) -> ProgressBars:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for bar in (self._windows, self._cases):
+            if bar is not None:
+                bar.close()
+
+    def __call__(self, step: Step) -> None:
+        """Draws one step."""
+        if step.result is not None:
+            self._ended(step)
+        if self._terminal:
+            self._draw(step)
+
+    def _ended(self, step: Step) -> None:
+        error = step.result.error if step.result is not None else None
+        count = f"[{step.case_number}/{step.case_count}]"
+        if error is not None:
+            self._line(f"{count} {step.case_id}: failed: {error}")
+        elif not self._terminal:
+            self._line(f"{count} {step.case_id}: done")
+
+    def _draw(self, step: Step) -> None:
+        if self._cases is None:
+            self._cases = tqdm(total=step.case_count, desc="cases", unit="case", file=sys.stderr, position=0)
+        if step.total is not None:
+            self._draw_windows(step, step.total)
+        if step.result is not None:
+            self._cases.update(1)
+            if self._windows is not None:
+                self._windows.close()
+                self._windows = None
+
+    def _draw_windows(self, step: Step, total: int) -> None:
+        if self._windows is None:
+            self._windows = tqdm(
+                total=total, desc=step.case_id[:24], unit="window", file=sys.stderr, position=1, leave=False
+            )
+        self._windows.update(step.done - self._windows.n)
+
+    def _line(self, text: str) -> None:
+        if self._terminal:
+            tqdm.write(text, file=sys.stderr)
+        else:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()

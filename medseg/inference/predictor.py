@@ -1,0 +1,166 @@
+"""One bundle, loaded once, for many cases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from medseg.bundle.bundle import Bundle, BundleParts, resolve_parts
+from medseg.errors import ConfigurationError
+from medseg.inference.backends.torch_backend import TorchBackend
+from medseg.inference.blend import WEIGHTS, Accumulator
+from medseg.inference.prepare import PreparedInput, prepare
+from medseg.inference.windows import plan_windows
+from medseg.spatial.case import Case
+from medseg.spatial.resample import restore_labels
+from medseg.spatial.segmentation import ProbabilityMap, Segmentation
+
+Progress = Callable[[int, int], None]
+"""Called with the number of windows done and of all windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorOptions:
+    """How a bundle is run.
+
+    Attributes:
+        device: ``auto``, ``cpu`` or ``cuda:N``.
+        precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``.
+        tta: average over mirrored copies along the bundle's ``mirror_axes``.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    tta: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """A case's segmentation, and how it came about.
+
+    Attributes:
+        segmentation: on the case's own grid.
+        warnings: what a reader of the result should know.
+        durations_s: seconds for ``prepare``, ``network`` and ``restore``.
+    """
+
+    segmentation: Segmentation
+    warnings: tuple[str, ...] = ()
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class Predictor:
+    """A bundle's network on a device; build it once and use it for many cases.
+
+    Args:
+        bundle: as `load_bundle` gives it.
+        options: device, precision, test-time augmentation.
+
+    Raises:
+        BundleError: the bundle cannot be used, see `resolve_parts`.
+        ConfigurationError: no such device or precision, or mirroring where the bundle declares no axes.
+    """
+
+    def __init__(self, bundle: Bundle, options: PredictorOptions | None = None) -> None:
+        self.bundle = bundle
+        self.options = options or PredictorOptions()
+        self.parts: BundleParts = resolve_parts(bundle)
+        if self.options.tta and not self.parts.mirror_axes:
+            raise ConfigurationError(
+                f"bundle {bundle.name} declares no mirror_axes, so there is no mirrored copy to average; "
+                "run it without --tta"
+            )
+        self._backend = TorchBackend(self.parts.network, self.options.device, self.options.precision)
+
+    @property
+    def device(self) -> str:
+        """The device that the network is on."""
+        return str(self._backend.device)
+
+    @property
+    def precision(self) -> str:
+        """The precision that the network runs at."""
+        return self._backend.precision
+
+    @property
+    def backend(self) -> str:
+        """What runs the network."""
+        return self._backend.name
+
+    def predict(self, case: Case, progress: Progress | None = None) -> Prediction:
+        """Segments a case on its own grid.
+
+        Args:
+            case: the examination; its channels are the bundle's.
+            progress: told after each batch of windows.
+
+        Raises:
+            InputError: the case lacks a channel.
+            InferenceError: the network failed on it.
+        """
+        clock = _Clock()
+        prepared = self._prepare(case)
+        clock.lap("prepare")
+        probabilities = self._probabilities(prepared, progress)
+        clock.lap("network")
+        source = "+".join(sorted({v.source for v in case.channels.values() if v.source})) or None
+        segmentation = restore_labels(probabilities, case.geometry, source)
+        segmentation, warnings = self._clean(segmentation)
+        clock.lap("restore")
+        if not segmentation.labels.any():
+            warnings = (*warnings, "nothing was found: no voxel carries a label")
+        return Prediction(segmentation, warnings, clock.laps)
+
+    def _prepare(self, case: Case) -> PreparedInput:
+        return prepare(case, self.bundle.metadata.channels, self.parts.grid, self.parts.prepare)
+
+    def _probabilities(self, prepared: PreparedInput, progress: Progress | None) -> ProbabilityMap:
+        windows = self.parts.windows
+        plan = plan_windows(prepared.array.shape[1:], windows.roi_size, windows.overlap)
+        accumulator = Accumulator(plan, WEIGHTS[windows.mode](plan.roi_size))
+        pad = [n for before_after in reversed(plan.padding) for n in before_after]
+        padded = torch.nn.functional.pad(prepared.array, pad)
+        axes = self.parts.mirror_axes if self.options.tta else ()
+        for first in range(0, len(plan.starts), windows.batch_size):
+            starts = plan.starts[first : first + windows.batch_size]
+            batch = torch.stack([_cut(padded, start, plan.roi_size) for start in starts])
+            for start, output in zip(starts, self._backend.run(batch, axes), strict=True):
+                accumulator.add(start, output)
+            if progress is not None:
+                progress(first + len(starts), len(plan.starts))
+        activated = self.parts.activation(accumulator.finish())
+        array = torch.as_tensor(activated).as_subclass(torch.Tensor).numpy()
+        return ProbabilityMap(array, prepared.geometry, self.bundle.metadata.label_table)
+
+    def _clean(self, segmentation: Segmentation) -> tuple[Segmentation, tuple[str, ...]]:
+        if self.parts.clean is None:
+            return segmentation, ()
+        cleaned = self.parts.clean.clean(segmentation.labels, segmentation.geometry)
+        warnings = tuple(
+            f"{count} smaller component{'s' if count > 1 else ''} of "
+            f"{segmentation.table.by_index(index).name} removed"
+            for index, count in sorted(cleaned.removed.items())
+        )
+        result = Segmentation(cleaned.labels, segmentation.geometry, segmentation.table, segmentation.source)
+        return result, warnings
+
+
+class _Clock:
+    """Seconds between named points."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def _cut(volume: torch.Tensor, start: Sequence[int], roi_size: Sequence[int]) -> torch.Tensor:
+    place = tuple(slice(s, s + n) for s, n in zip(start, roi_size, strict=True))
+    return volume[(slice(None), *place)]
