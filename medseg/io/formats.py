@@ -44,6 +44,7 @@ _SUFFIXES: dict[str, Format] = {
 _PICTURE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 _NIFTI_MAGIC = (b"n+1\0", b"ni1\0", b"n+2\0", b"ni2\0")
 _DICOM_MAGIC_AT = 128
+_DICOM_WITHOUT_PREAMBLE = (b"\x02\0", b"\x08\0", b"\0\x08")
 _HEAD_BYTES = 352
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -63,16 +64,6 @@ def image_suffix(name: str) -> str:
 def named_format(path: Path) -> Format | None:
     """The format that the file's name claims, or None."""
     return _SUFFIXES.get(image_suffix(path.name).lower())
-
-
-def looks_like_dicom(path: Path) -> bool:
-    """Whether the file has DICOM's mark behind its preamble."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_DICOM_MAGIC_AT + 4)
-    except OSError:
-        return False
-    return head[_DICOM_MAGIC_AT:] == b"DICM"
 
 
 def detect_format(path: Path) -> Format:
@@ -146,9 +137,11 @@ def _read_head(path: Path) -> bytes:
 
 
 def _format_of(head: bytes, path: Path) -> Format | None:
-    if head[_DICOM_MAGIC_AT : _DICOM_MAGIC_AT + 4] == b"DICM":
+    suffix = image_suffix(path.name).lower()
+    without_preamble = not suffix and head.startswith(_DICOM_WITHOUT_PREAMBLE)
+    if head[_DICOM_MAGIC_AT : _DICOM_MAGIC_AT + 4] == b"DICM" or without_preamble:
         return Format.DICOM
-    pair = image_suffix(path.name).lower() in (".hdr", ".hdr.gz", ".img", ".img.gz")
+    pair = suffix in (".hdr", ".hdr.gz", ".img", ".img.gz")
     if pair or head[344:348] in _NIFTI_MAGIC or head[4:8] in _NIFTI_MAGIC:
         return Format.NIFTI
     if head.startswith(b"NRRD") or (named_format(path) is Format.ITK and b"NDims" in head):

@@ -207,17 +207,10 @@ def _check_pixdim(header: Any, what: str) -> None:
 
 
 def _check_usable(affine: NDArray[np.float64], form: str, what: str) -> None:
-    if not np.isfinite(affine).all():
-        raise GeometryMismatchError(
-            f"the {form} of {what} holds NaN or infinite numbers, so the image has no place in the patient; "
-            "export it again from its source"
-        )
-    determinant = float(np.linalg.det(affine[:3, :3]))
-    if abs(determinant) < 1e-9:
-        raise GeometryMismatchError(
-            f"the {form} of {what} is singular (determinant {determinant:.3g}): at least one axis has no "
-            "length or two axes run the same way; export the image again from its source"
-        )
+    try:
+        Geometry(affine, (1, 1, 1))
+    except GeometryMismatchError as error:
+        raise GeometryMismatchError(f"the {form} of {what} is unusable: {error}") from error
 
 
 def _compare_forms(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,15 +19,18 @@ class CaseRef:
     Attributes:
         id: unique within a run and safe as a folder's name.
         channels: channel name → its files; several for a DICOM series of one file a slice.
+        parts: channel name → which of the stacks in its files is meant, where they hold several.
     """
 
     id: str
     channels: Mapping[str, tuple[Path, ...]]
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.channels or not all(self.channels.values()):
             raise InputError(f"case {self.id!r} has no files")
         object.__setattr__(self, "channels", MappingProxyType(dict(self.channels)))
+        object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

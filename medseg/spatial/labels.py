@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -72,7 +73,7 @@ class LabelTable:
             ("index", [label.index for label in ordered]),
             ("name", [label.name for label in ordered]),
         ):
-            twice = sorted({str(v) for v in values if values.count(v) > 1})  # type: ignore[arg-type]
+            twice = sorted(str(value) for value, count in Counter(values).items() if count > 1)
             if twice:
                 raise LabelTableError(f"label {what} {', '.join(twice)} occurs more than once in the table")
 
