@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from medseg.errors import GeometryMismatchError
 
 GRID_TOLERANCE_MM = 0.01
-"""Two grids are one where each of the eight corners lands within this distance."""
+"""Two grids are one where each of the eight corners lands within this distance, or within a tenth of the
+smallest step where voxels are finer than 0.1 mm (microscopy)."""
 
 MAX_AXIS_LENGTH = 32_767
-_MIN_DETERMINANT = 1e-9
+_MIN_DETERMINANT = 1e-6
 _LAST_ROW = (0.0, 0.0, 0.0, 1.0)
 
 
@@ -110,16 +111,23 @@ class Geometry:
         indices: NDArray[Any] = points @ np.linalg.inv(self.affine[:3, :3]).T
         return indices
 
-    def same_grid(self, other: Geometry, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
+    def same_grid(self, other: Geometry, tolerance_mm: float | None = None) -> bool:
         """Whether both grids have one shape and their eight corners land in the same places.
 
         Two known, different frames of reference are never one grid.
+
+        Args:
+            other: the grid to compare with.
+            tolerance_mm: how far a corner may be off; None for `GRID_TOLERANCE_MM`, and less where the
+                voxels are finer than 0.1 mm.
         """
         if self.shape != other.shape or self.calibrated != other.calibrated:
             return False
         mine, theirs = self.frame_of_reference_uid, other.frame_of_reference_uid
         if mine is not None and theirs is not None and mine != theirs:
             return False
+        if tolerance_mm is None:
+            tolerance_mm = min(GRID_TOLERANCE_MM, 0.1 * min(self.steps))
         distances = np.linalg.norm(self.corners_mm - other.corners_mm, axis=1)
         return bool(distances.max() <= tolerance_mm)
 
@@ -159,11 +167,13 @@ def _check_affine(affine: NDArray[np.float64]) -> None:
         )
     if not np.array_equal(affine[3], _LAST_ROW):
         raise GeometryMismatchError(f"the affine's last row is {affine[3].tolist()}; expected [0, 0, 0, 1]")
-    determinant = float(np.linalg.det(affine[:3, :3]))
+    # Relative to the steps, so that a micrometre voxel (1e-9 mm³) is not taken for a flat one.
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    determinant = float(np.linalg.det(affine[:3, :3] / np.where(steps > 0, steps, 1.0)))
     if abs(determinant) < _MIN_DETERMINANT:
         raise GeometryMismatchError(
-            f"the affine is singular (determinant {determinant:.3g}): at least one axis has no length or "
-            "two axes run the same way; export the image again from its source"
+            f"the affine is singular (determinant of its directions {determinant:.3g}): at least one axis "
+            "has no length or two axes run the same way; export the image again from its source"
         )
 
 

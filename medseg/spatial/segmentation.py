@@ -86,6 +86,9 @@ def present_indices(labels: NDArray[Any]) -> list[int]:
     if labels.size == 0:
         return []
     highest = int(labels.max())
-    if highest <= 1 << 24:
-        return [int(i) for i in np.flatnonzero(np.bincount(labels.ravel(), minlength=highest + 1))]
-    return [int(i) for i in np.unique(labels)]
+    if highest > 1 << 24:
+        return [int(i) for i in np.unique(labels)]
+    seen = np.zeros(highest + 1, dtype=bool)
+    for slab in labels:
+        seen[slab] = True
+    return [int(i) for i in np.flatnonzero(seen)]
