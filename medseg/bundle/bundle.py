@@ -1,0 +1,231 @@
+"""A bundle that was read and checked, and the parts that it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from medseg.bundle.document import Document, parse_document
+from medseg.bundle.files import METADATA, bundle_name, config_file, read_text_file, shown
+from medseg.bundle.interpreter import Call, Interpreter
+from medseg.bundle.metadata import Metadata, parse_metadata
+from medseg.bundle.weights import load_weights
+from medseg.errors import BundleNotFoundError, ConfigurationError, InvalidBundleError
+from medseg.spatial import LabelTable
+from medseg.spatial.orientation import parse_orientation
+
+if TYPE_CHECKING:
+    import torch
+
+SLIDING = "monai.inferers.SlidingWindowInferer"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle as data: nothing of it was run and no weights were read.
+
+    Attributes:
+        path: its folder.
+        metadata: ``configs/metadata.json``.
+        document: the inference configuration as plain data.
+        config_sha256: over the bytes of ``metadata.json``, a zero byte, and the inference configuration.
+        trust: how far it is trusted; ``data`` means that no code of it can run.
+    """
+
+    path: Path
+    metadata: Metadata
+    document: Document
+    config_sha256: str
+    trust: Literal["data"] = "data"
+
+    @property
+    def name(self) -> str:
+        """The name of the bundle's folder."""
+        return self.document.bundle
+
+    @property
+    def label_table(self) -> LabelTable:
+        """What the integers of its label maps mean."""
+        return self.metadata.label_table
+
+
+class Grid(NamedTuple):
+    """The grid that the network was trained on.
+
+    Attributes:
+        orientation: axis code such as ``RAS``.
+        spacing_mm: spacing along its axes.
+    """
+
+    orientation: str
+    spacing_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How the network runs over a volume, in MONAI's terms.
+
+    Attributes:
+        roi_size: voxels of one window along each axis.
+        overlap: fraction of a window's length that its neighbour covers too.
+        mode: how windows are weighted where they overlap.
+        batch_size: windows in one forward pass.
+    """
+
+    roi_size: tuple[int, ...]
+    overlap: float
+    mode: Literal["constant", "gaussian"]
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BundleParts:
+    """What a bundle makes.
+
+    Attributes:
+        grid: the network's grid.
+        network: on the CPU, in evaluation mode, without gradients; with weights unless asked otherwise.
+        prepare: array (c, i, j, k) in, array out.
+        windows: how the network runs over a volume.
+        mirror_axes: axes along which the network knows mirrored images, for test-time augmentation.
+        activation: logits (c, i, j, k) to probabilities, or None where the head does it.
+        clean: clean-up of the label map, or None.
+        head: from the network's output to instances, or None.
+    """
+
+    grid: Grid
+    network: torch.nn.Module
+    prepare: Any
+    windows: Windows
+    mirror_axes: tuple[int, ...]
+    activation: Any
+    clean: Any
+    head: Any
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Reads the bundle in the folder ``path``; imports no network library and reads no weights.
+
+    Raises:
+        BundleNotFoundError: no folder, or no ``configs/metadata.json`` in it.
+        InvalidBundleError: a file is missing, unreadable, over a limit or contradicts itself.
+        UntrustedBundleError: a file lies outside the bundle or uses YAML or macros that are not plain data.
+    """
+    path = Path(path)
+    if not (path / METADATA).is_file():
+        raise BundleNotFoundError(f"there is no bundle at {path}: {METADATA} is missing")
+    name = bundle_name(path)
+    described = read_text_file(path, METADATA)
+    metadata = parse_metadata(parse_document(described, name, METADATA))
+    file = config_file(path)
+    config = read_text_file(path, file)
+    digest = hashlib.sha256(described + b"\0" + config).hexdigest()
+    return Bundle(path, metadata, parse_document(config, name, file), digest)
+
+
+def resolve_parts(bundle: Bundle, *, with_weights: bool = True) -> BundleParts:
+    """Builds the parts of ``bundle`` from the allow-list and loads its weights; imports torch and MONAI.
+
+    Args:
+        bundle: as read.
+        with_weights: False leaves the network as it is initialised, for training it.
+
+    Raises:
+        UntrustedBundleError: the configuration or the weights ask for more than data.
+        InvalidBundleError: a part is missing or wrong, or the weights do not fit.
+    """
+    interpreter = Interpreter(bundle.document)
+    present = {key: key in interpreter for key in ("activation", "clean", "head")}
+    where = bundle.document.where
+    for key in ("grid", "network_def", "prepare", "inferer"):
+        if key not in interpreter:
+            raise InvalidBundleError(f"{where} has no entry {key}; expected one")
+    if not present["activation"] and not present["head"]:
+        raise InvalidBundleError(f"{where} has neither an activation nor a head; expected one of them")
+    dims = bundle.metadata.medseg.dims
+    grid = _grid(interpreter.resolve("grid"), where)
+    windows = _windows(interpreter.call("inferer"), dims, where)
+    network = _network(interpreter, bundle, with_weights)
+    others = {
+        key: _function(interpreter.resolve(key), key, where) if present[key] else None for key in present
+    }
+    prepare = _function(interpreter.resolve("prepare"), "prepare", where)
+    mirrored = interpreter.resolve("mirror_axes") if "mirror_axes" in interpreter else []
+    axes = _mirror_axes(mirrored, dims, where)
+    return BundleParts(grid, network, prepare, windows, axes, **others)
+
+
+def _network(interpreter: Interpreter, bundle: Bundle, with_weights: bool) -> torch.nn.Module:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        network = interpreter.resolve("network_def")
+    if not isinstance(network, torch.nn.Module):
+        raise InvalidBundleError(
+            f"{bundle.document.where}: network_def is a {type(network).__name__}; expected a network"
+        )
+    if with_weights:
+        load_weights(bundle.path, bundle.metadata.medseg.weights, network)
+        network.requires_grad_(requires_grad=False)
+    return network.eval()
+
+
+def _function(value: Any, key: str, where: str) -> Any:
+    if value is not None and not callable(value):
+        raise InvalidBundleError(f"{where}: {key} is {shown(value)}; expected a component")
+    if value is None and key == "prepare":
+        raise InvalidBundleError(f"{where}: prepare is disabled; expected a component")
+    return value
+
+
+def _grid(value: Any, where: str) -> Grid:
+    if not isinstance(value, dict) or set(value) != {"orientation", "spacing_mm"}:
+        raise InvalidBundleError(f"{where}: grid is {shown(value)}; expected orientation and spacing_mm")
+    orientation, spacing = value["orientation"], value["spacing_mm"]
+    try:
+        parse_orientation(orientation if isinstance(orientation, str) else "")
+    except ConfigurationError as error:
+        raise InvalidBundleError(
+            f"{where}: grid::orientation is {shown(orientation)}; expected a code such as RAS"
+        ) from error
+    if not isinstance(spacing, list | tuple) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
+        raise InvalidBundleError(
+            f"{where}: grid::spacing_mm is {shown(spacing)}; expected three numbers from 0.001 to 100"
+        )
+    return Grid(orientation, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
+
+
+def _is_spacing(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and 1e-3 <= value <= 100
+
+
+def _windows(call: Call | None, dims: int, where: str) -> Windows:
+    if call is None or call.component.kind != "inferer":
+        raise InvalidBundleError(f"{where}: inferer names no inferer; expected {SLIDING}")
+    given = call.arguments
+    roi_size = given.get("roi_size")
+    if isinstance(roi_size, int):
+        roi_size = [roi_size] * dims
+    if roi_size is None or len(roi_size) != dims:
+        raise InvalidBundleError(
+            f"{where}: inferer::roi_size is {roi_size}; expected {dims} lengths in voxels, one for each axis"
+        )
+    return Windows(
+        roi_size=tuple(roi_size),
+        overlap=float(given.get("overlap", 0.25)),
+        mode=given.get("mode", "constant"),
+        batch_size=given.get("sw_batch_size", 1),
+    )
+
+
+def _mirror_axes(value: Any, dims: int, where: str) -> tuple[int, ...]:
+    axes = range(dims)
+    if not isinstance(value, list | tuple) or any(type(a) is not int or a not in axes for a in value):
+        raise InvalidBundleError(
+            f"{where}: mirror_axes is {shown(value)}; expected a list of axes from 0 to {dims - 1}"
+        )
+    return tuple(sorted(set(value)))
