@@ -40,8 +40,9 @@ def components(labels: NDArray[Any], connectivity: int = 26) -> NDArray[np.int32
         InputError: not a three-dimensional array of integers.
     """
     _check_labels(labels)
+    writeable = np.require(labels, requirements=["C", "W"])  # cc3d takes no read-only buffer
     found = cc3d.connected_components(
-        np.ascontiguousarray(labels), connectivity=checked_connectivity(connectivity, labels.shape)
+        writeable, connectivity=checked_connectivity(connectivity, labels.shape)
     )
     return np.asarray(found).astype(np.int32, copy=False)
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import LabelTableError
+from medseg.errors import InputError, LabelTableError
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.labels import LabelTable
+from medseg.spatial.segmentation import present_indices
 from medseg.spatial.volume import checked_array
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -51,8 +52,9 @@ class InstanceMap:
 
     Raises:
         GeometryMismatchError: shapes differ.
-        InputError: ids are not signed integers.
-        LabelTableError: an instance names a label that the table lacks, or an id occurs twice.
+        InputError: ids are not signed integers, or lie outside 0 to 2,147,483,647.
+        LabelTableError: an instance names a label that the table lacks, an id occurs twice, or the ids in
+            the array are not those of the instances.
     """
 
     ids: NDArray[Any]
@@ -61,7 +63,13 @@ class InstanceMap:
     table: LabelTable
 
     def __post_init__(self) -> None:
-        ids = checked_array(self.ids, self.geometry, "i").astype(np.int32, copy=False)
+        ids = checked_array(self.ids, self.geometry, "i")
+        lowest, highest = int(ids.min()), int(ids.max())
+        if lowest < 0 or highest > np.iinfo(np.int32).max:
+            raise InputError(
+                f"instance ids run from {lowest} to {highest}; expected 0 to {np.iinfo(np.int32).max}"
+            )
+        ids = ids.astype(np.int32, copy=False)
         ids.setflags(write=False)
         object.__setattr__(self, "ids", ids)
         ordered = tuple(sorted(self.instances, key=lambda instance: instance.id))
@@ -70,3 +78,10 @@ class InstanceMap:
             raise LabelTableError("an instance id occurs more than once")
         for name in {instance.label for instance in ordered}:
             self.table.by_name(name)
+        differing = {instance.id for instance in ordered} ^ (set(present_indices(ids)) - {0})
+        if differing:
+            shown = ", ".join(map(str, sorted(differing)[:10])) + (" …" if len(differing) > 10 else "")
+            raise LabelTableError(
+                f"instance ids {shown} occur either in the array or among the instances, not in both; "
+                "list one instance per id"
+            )

@@ -110,7 +110,7 @@ def _targets(segmentation: Segmentation, instances: InstanceMap | None) -> Itera
         yield _Target(label.name, None, segmentation.labels, regions.get(label.index))
         if instances is not None:
             for number in by_label.get(label.index, ()):
-                yield _Target(label.name, number, instances.ids, found.get(number))
+                yield _Target(label.name, number, instances.ids, found[number])
 
 
 def _measurements(target: _Target, grid: _Grid) -> Iterator[Measurement]:

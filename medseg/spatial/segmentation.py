@@ -82,7 +82,7 @@ class ProbabilityMap:
 
 
 def present_indices(labels: NDArray[Any]) -> list[int]:
-    """Indices that occur in an unsigned label map, ascending, without sorting the voxels."""
+    """Integers that occur in a map without negative ones, ascending, without sorting the voxels."""
     if labels.size == 0:
         return []
     highest = int(labels.max())
