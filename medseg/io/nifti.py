@@ -143,17 +143,19 @@ def _scaled(array: NDArray[Any], scaling: tuple[float, float] | None) -> NDArray
     slope, intercept = scaling
     values = np.empty(array.shape, _scaled_dtype(array, slope, intercept), order="F")
     # Slice by slice, so that the float64 in between never exists for the whole volume.
-    for k in range(array.shape[2]):
-        values[:, :, k] = array[:, :, k].astype(np.float64) * slope + intercept
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(array.shape[2]):
+            values[:, :, k] = array[:, :, k].astype(np.float64) * slope + intercept
     return values
 
 
 def _scaled_dtype(array: NDArray[Any], slope: float, intercept: float) -> type[np.float32 | np.float64]:
     if array.dtype.kind == "f" and array.dtype.itemsize > 4:
         return np.float64
-    highest = max(abs(float(array.min())), abs(float(array.max())))
+    with np.errstate(invalid="ignore"):
+        highest = max(abs(float(array.min())), abs(float(array.max())))
     if array.dtype.kind in "iu" and highest > _FLOAT32_WHOLE:
         return np.float64
-    if highest * abs(slope) + abs(intercept) > np.finfo(np.float32).max:
+    if highest * abs(slope) + abs(intercept) > float(np.finfo(np.float32).max):
         return np.float64
     return np.float32

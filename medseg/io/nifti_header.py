@@ -22,7 +22,7 @@ MAX_HEADER_BYTES = 1 << 26
 """Header and extensions together are never longer than this."""
 
 _SIZES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
-_MAGIC = {348: (b"n+1", b"ni1"), 540: (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")}
+_MAGIC = {348: (b"n+1", b"ni1"), 540: (b"n+2", b"ni2")}
 _DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
@@ -66,10 +66,9 @@ def header_length(first: bytes, what: str) -> int:
         UnreadableFileError: neither.
     """
     for order in "<>":
-        if len(first) >= 4:
-            size = struct.unpack(f"{order}i", first[:4])[0]
-            if size in _SIZES:
-                return int(size)
+        (size,) = struct.unpack(f"{order}i", first)
+        if size in _SIZES:
+            return int(size)
     raise UnreadableFileError(f"{what} does not begin with a NIfTI header; give the original image file")
 
 
@@ -89,8 +88,8 @@ def plan_nifti(block: bytes, limits: Limits, what: str) -> NiftiPlan:
     """
     order = "<" if struct.unpack("<i", block[:4])[0] == len(block) else ">"
     header = _SIZES[len(block)](block, endianness=order, check=False)
-    magic = bytes(header["magic"].tobytes()).rstrip(b"\0")
-    if magic not in (m.rstrip(b"\0") for m in _MAGIC[len(block)]):
+    magic = header["magic"].tobytes()[:3]
+    if magic not in _MAGIC[len(block)]:
         raise UnreadableFileError(
             f"{what} has no NIfTI mark in its header (an Analyze file, or damaged); Analyze does not state "
             "left and right: convert it to NIfTI with a tool that knows"
@@ -165,15 +164,15 @@ def _checked_affine(header: Any, shape: tuple[int, int, int], what: str) -> NDAr
         raise GeometryMismatchError(
             f"{what} gives lengths in the unknown unit {unit}; expected metres, mm or microns"
         )
-    scale = np.diag([_UNIT_MM[unit]] * 3 + [1.0])
+    unit_mm = _UNIT_MM[unit]
     if int(header["sform_code"]) > 0:
-        affine: NDArray[np.float64] = scale @ np.asarray(header.get_sform(), np.float64)
+        affine = _scaled(header.get_sform(), unit_mm)
         _check_usable(affine, "sform", what)
         if int(header["qform_code"]) > 0:
-            _compare_forms(affine, header, scale, shape, what)
+            _compare_forms(affine, header, unit_mm, shape, what)
         return affine
     if int(header["qform_code"]) > 0:
-        affine = scale @ _qform(header, what)
+        affine = _scaled(_qform(header, what), unit_mm)
         _check_usable(affine, "qform", what)
         return affine
     _check_pixdim(header, what)
@@ -182,7 +181,14 @@ def _checked_affine(header: Any, shape: tuple[int, int, int], what: str) -> NDAr
         "right are as nibabel takes them and may be swapped",
         what,
     )
-    return scale @ np.asarray(header.get_base_affine(), np.float64)
+    return _scaled(header.get_base_affine(), unit_mm)
+
+
+def _scaled(affine: NDArray[Any], unit_mm: float) -> NDArray[np.float64]:
+    """The affine in mm; unlike a product of matrices, it lets infinities through as they are."""
+    result = np.array(affine, np.float64)
+    result[:3] *= unit_mm
+    return result
 
 
 def _qform(header: Any, what: str) -> NDArray[np.float64]:
@@ -216,12 +222,12 @@ def _check_usable(affine: NDArray[np.float64], form: str, what: str) -> None:
 def _compare_forms(
     affine: NDArray[np.float64],
     header: Any,
-    scale: NDArray[np.float64],
+    unit_mm: float,
     shape: tuple[int, int, int],
     what: str,
 ) -> None:
     try:
-        other = Geometry(scale @ _qform(header, what), shape)
+        other = Geometry(_scaled(_qform(header, what), unit_mm), shape)
     except GeometryMismatchError:
         logger.warning("%s has an unusable qform beside its sform; the sform is used", what)
         return

@@ -103,7 +103,8 @@ def check_voxels(array: NDArray[Any], what: str) -> None:
     Raises:
         InputError: NaN or infinite values, or one value everywhere.
     """
-    lowest, highest = array.min(), array.max()
+    with np.errstate(invalid="ignore"):
+        lowest, highest = array.min(), array.max()
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         count = int(array.size - np.count_nonzero(np.isfinite(array)))
         raise InputError(
