@@ -98,8 +98,12 @@ def _write_nifti(array: NDArray[Any], geometry: Geometry, path: Path) -> None:
             image.to_stream(file)
         return
     # No name and no time in the gzip header: the same image gives the same bytes.
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as packed:
-        image.to_stream(io.BufferedWriter(packed, 1 << 20))
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as packed,
+        io.BufferedWriter(packed, 1 << 20) as buffered,
+    ):
+        image.to_stream(buffered)
 
 
 def nifti_image(array: NDArray[Any], geometry: Geometry) -> Any:
