@@ -28,7 +28,7 @@ from medseg.spatial.geometry import Geometry
 
 _NEIGHBOUR_RANK = {6: 1, 18: 2, 26: 3}
 _LEVELS = 100_000
-_LEAST_DROP_STEPS = 0.75
+_LEAST_DROP_STEPS = 1.0 + 1e-4
 _SMALLEST_TO_CUT = 4
 
 
@@ -158,9 +158,7 @@ def _joined(
     top = ndimage.maximum(height, basins, range(count + 1))
     place = np.array([(0, 0, 0), *ndimage.maximum_position(height, basins, range(1, count + 1))])
     place_mm = geometry.to_world(place)
-    least_drop = _LEAST_DROP_STEPS * min(
-        s for s, n in zip(geometry.steps, basins.shape, strict=True) if n > 1
-    )
+    least_drop = _LEAST_DROP_STEPS * _middle_step(geometry)
     parent = list(range(count + 1))
 
     def root(basin: int) -> int:
@@ -171,14 +169,18 @@ def _joined(
 
     for level, a, b in passes:
         low, high = sorted((root(a), root(b)), key=lambda basin: (top[basin], -basin))
-        if low == high:
-            continue
         neck = level < options.neck_ratio * top[low] and top[low] - level > least_drop
         near = float(np.linalg.norm(place_mm[low] - place_mm[high])) < options.min_distance_mm
         if near or not neck:
             parent[low] = high
     roots = np.array([root(basin) for basin in range(count + 1)])
     return np.unique(roots, return_inverse=True)[1].astype(np.int32)[basins]
+
+
+def _middle_step(geometry: Geometry) -> float:
+    """The second smallest step: along the finest axis alone, one voxel more or less is no neck."""
+    steps = sorted(s for s, n in zip(geometry.steps, geometry.shape, strict=True) if n > 1)
+    return steps[min(1, len(steps) - 1)]
 
 
 def _half_neighbourhood(connectivity: int) -> list[tuple[int, int, int]]:
