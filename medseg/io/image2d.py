@@ -141,7 +141,7 @@ def _decode(path: Path, limits: Limits) -> Picture:
 
 
 def _decode_with_pillow(data: bytes, limits: Limits, what: str) -> Picture:
-    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "MPO", "BMP", "TIFF")) as image:
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF")) as image:
         if image.mode not in _MODES:
             raise InputError(f"{what} has pixels of the kind {image.mode}; expected grey or RGB: convert it")
         if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:

@@ -56,7 +56,9 @@ def tiff_page(data: bytes, limits: Limits, what: str) -> TiffPage:
         LimitExceededError: more pixels than allowed.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        if len(file.pages) != 1:
+        if not len(file.pages):
+            raise UnreadableFileError(f"{what} is truncated: it holds no page; copy or export it again")
+        if len(file.pages) > 1:
             raise InputError(
                 f"{what} has {len(file.pages)} pages where one picture is expected; split it, or convert a "
                 "stack of slices to NIfTI, which states the distance between them"
@@ -78,17 +80,16 @@ def decode_tiff(data: bytes, what: str) -> NDArray[Any]:
         InputError: not one, two (alpha), three or four (alpha) real numbers a pixel.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        first = file.pages.first
-        array: NDArray[Any] = first.asarray()
-        if first.samplesperpixel > 1 and int(first.planarconfig) == 2:
-            array = np.moveaxis(array, 0, -1)
-    bands = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim > 3 or bands not in (1, 2, 3, 4) or array.dtype.kind not in "biuf":
+        stored: NDArray[Any] = file.pages.first.asarray(squeeze=False)
+    planes, depth, _, _, bands = stored.shape
+    if stored.size == 0 or depth > 1 or planes * bands > 4 or stored.dtype.kind not in "biuf":
         raise InputError(
-            f"{what} has pixels of shape {array.shape} and type {array.dtype}; expected grey or RGB"
+            f"{what} has {planes * bands} numbers a pixel of type {stored.dtype} in {depth} slices; expected one "
+            "slice in grey or RGB"
         )
-    array = array[..., 0] if array.ndim == 3 and bands == 1 else array
-    return array.astype(np.uint8, copy=False) if array.dtype == bool else array
+    array = stored[0, 0] if planes == 1 else np.moveaxis(stored[:, 0, :, :, 0], 0, -1)
+    array = array[..., 0] if array.shape[-1] == 1 else array
+    return array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
 
 
 def write_tiff(array: NDArray[Any], pixel_mm: tuple[float, float] | None, path: Any, notice: str) -> None:

@@ -204,7 +204,7 @@ def test_unusual_storage_in_nrrd(tmp_path, fields):
     path = nrrd(tmp_path / "x.nrrd", "spacings: 1 1 1\n" + fields)
     if "encoding" in fields:
         path.write_bytes(path.read_bytes().replace(b"encoding: raw\n", b""))
-    with pytest.raises(InputError, match="unusual way|damaged"):
+    with pytest.raises(InputError, match=r"unusual way|damaged"):
         read_itk(path)
 
 
