@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="medseg: %(message)s", stream=sys.stderr)
     try:
         settings = Settings.from_environment()
-        code, result = arguments.run(arguments, settings)
+        command: Command = arguments.run
+        code, result = command(arguments, settings)
     except MedsegError as error:
         return _failed(error, arguments)
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -20,8 +20,8 @@ class ProgressBars:
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
-        self._cases: tqdm[None] | None = None
-        self._windows: tqdm[None] | None = None
+        self._cases: tqdm[Any] | None = None
+        self._windows: tqdm[Any] | None = None
 
     def __enter__(self) -> ProgressBars:
         return self
@@ -49,22 +49,17 @@ class ProgressBars:
             self._line(f"{count} {step.case_id}: done")
 
     def _draw(self, step: Step) -> None:
-        if self._cases is None:
-            self._cases = tqdm(total=step.case_count, desc="cases", unit="case", file=sys.stderr, position=0)
+        cases: tqdm[Any] = self._cases or _bar(step.case_count, "cases", "case", position=0)
+        self._cases = cases
         if step.total is not None:
-            self._draw_windows(step, step.total)
+            windows: tqdm[Any] = self._windows or _bar(step.total, step.case_id[:24], "window", position=1)
+            self._windows = windows
+            windows.update(step.done - windows.n)
         if step.result is not None:
-            self._cases.update(1)
+            cases.update(1)
             if self._windows is not None:
                 self._windows.close()
                 self._windows = None
-
-    def _draw_windows(self, step: Step, total: int) -> None:
-        if self._windows is None:
-            self._windows = tqdm(
-                total=total, desc=step.case_id[:24], unit="window", file=sys.stderr, position=1, leave=False
-            )
-        self._windows.update(step.done - self._windows.n)
 
     def _line(self, text: str) -> None:
         if self._terminal:
@@ -72,3 +67,7 @@ class ProgressBars:
         else:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
+
+
+def _bar(total: int, name: str, unit: str, position: int) -> tqdm[Any]:
+    return tqdm(total=total, desc=name, unit=unit, file=sys.stderr, position=position, leave=position == 0)

@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
     """Runs `medseg.workflows.segment` with bars and a closing line."""
     from medseg.bundle.bundle import load_bundle
     from medseg.bundle.store import find_bundle
-    from medseg.workflows.segment import PredictorOptions, SegmentOptions, segment
+    from medseg.inference.predictor import PredictorOptions
+    from medseg.workflows.segment import SegmentOptions, segment
 
     bundle = load_bundle(find_bundle(arguments.bundle, settings.bundles))
     options = SegmentOptions(

@@ -110,8 +110,6 @@ class Predictor:
         segmentation = restore_labels(probabilities, case.geometry, source)
         segmentation, warnings = self._clean(segmentation)
         clock.lap("restore")
-        if not segmentation.labels.any():
-            warnings = (*warnings, "nothing was found: no voxel carries a label")
         return Prediction(segmentation, warnings, clock.laps)
 
     def _prepare(self, case: Case) -> PreparedInput:

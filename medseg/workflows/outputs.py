@@ -86,6 +86,7 @@ def write_run(out: Path, results: Sequence[CaseResult], provenance: Provenance) 
         },
     }
     text = json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "run.json", lambda path: _write_text(path, text))
 
 
