@@ -42,8 +42,8 @@ def check_content(group: Group) -> None:
     _check_files(group.frames)
     if group.mixed:
         raise IncompleteSeriesError(
-            f"mixed orientations: the {len(group.frames)} images turn from one to the next and no two of "
-            "three are parallel; expected parallel slices. Reformat the series into one plane"
+            f"mixed orientations: the {len(group.frames)} images turn against each other and no "
+            "direction holds for most; expected parallel slices. Reformat the series into one plane"
         )
     for syntax in sorted({frame.header.transfer_syntax for frame in group.frames}):
         check_decoder(syntax)

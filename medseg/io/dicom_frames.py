@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -80,7 +81,7 @@ class Header:
     @property
     def native(self) -> bool:
         """Whether the pixels are stored uncompressed."""
-        syntax = UID(self.transfer_syntax)
+        syntax = UID(self.transfer_syntax, IGNORE)
         return syntax.is_transfer_syntax and not syntax.is_encapsulated
 
 

@@ -63,7 +63,6 @@ def arrange(frames: tuple[Frame, ...], limits: Limits) -> Layout:
     origin, step = _line(positions)
     spacing = float(np.percentile(np.diff(along), 50, method="lower"))
     tolerance = max(JITTER_SHARE * spacing, min(JITTER_MM, 0.1 * spacing))
-    _check_tilt(along, positions, normal, tolerance)
     _check_even(along, spacing, tolerance)
     off = positions - (origin + np.arange(len(ordered))[:, None] * step)
     worst = int(np.argmax(np.linalg.norm(off, axis=1)))
@@ -72,10 +71,16 @@ def arrange(frames: tuple[Frame, ...], limits: Limits) -> Layout:
             f"the slices do not lie on one line: the one at {along[worst]:.2f} mm is "
             f"{np.linalg.norm(off[worst]):.2f} mm off; expected at most {tolerance:.2g} mm. {_EXPORT}"
         )
+    _check_tilt(along, positions, normal, tolerance)
     return Layout(ordered, _geometry(ordered[0], origin, step, len(ordered), limits))
 
 
 def _check_present(frames: tuple[Frame, ...]) -> None:
+    if len(frames) == 1:
+        raise IncompleteSeriesError(
+            "single slice: one image makes no volume and has no slice spacing; expected two slices or more. "
+            "Give the whole series, or convert the image to PNG or TIFF to use it as a 2D picture"
+        )
     for name, attribute in (
         ("image position", "position"),
         ("image orientation", "orientation"),
@@ -87,11 +92,6 @@ def _check_present(frames: tuple[Frame, ...]) -> None:
                 f"{n} of {len(frames)} image(s) have no {name} (or one that is not valid), so they have no "
                 "known place in the patient; nothing is assumed in its stead. Export the original series"
             )
-    if len(frames) == 1:
-        raise IncompleteSeriesError(
-            "single slice: one image makes no volume and has no slice spacing; expected two slices or more. "
-            "Give the whole series, or convert the image to PNG or TIFF to use it as a 2D picture"
-        )
 
 
 def _check_directions(frame: Frame) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from medseg.errors import InputError, LimitExceededError, UnreadableFileError
 from medseg.io.dicom_fields import number, number_list, text, text_list, whole
@@ -162,6 +162,8 @@ def _header(path: Path, dataset: Dataset, sop_class: str) -> Header:
     fault = None
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
         fault = f"its {stored} bits stored of {allocated} bits allocated are not supported"
+    elif not UID(syntax).is_transfer_syntax:
+        fault = "its transfer syntax is not one of the DICOM standard"
     elif high is not None and high != stored - 1:
         fault = f"its highest bit is {high} where {stored - 1} is expected"
     elif "ModalityLUTSequence" in dataset:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import (
-    ConfigurationError,
     IncompleteSeriesError,
     InputError,
     MedsegError,
@@ -102,7 +101,7 @@ def scan(
         Empty where there are no files.
 
     Raises:
-        ConfigurationError: a path does not exist.
+        InputError: a path does not exist.
     """
     frames, other = _read_all(_files(where, recursive=recursive), limits)
     return Inventory(tuple(_stack(found) for found in _judge(frames, limits)), tuple(other))
@@ -159,7 +158,7 @@ def _files(where: Path | Sequence[Path], *, recursive: bool) -> list[Path]:
         elif path.exists() or path.is_symlink():
             files[path] = None
         else:
-            raise ConfigurationError("a path given does not exist; expected a folder or DICOM files")
+            raise InputError(f"there is no file or folder called {path.name!r}; check the path")
     return list(files)
 
 

@@ -22,7 +22,7 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-ROWS, COLUMNS, SLICES = 24, 20, 12
+ROWS, COLUMNS, SLICES = 40, 36, 12
 SPACING = (0.8, 1.3)
 STEP = 2.5
 SERIES = "1.2.826.0.1.3680043.8.498.1"

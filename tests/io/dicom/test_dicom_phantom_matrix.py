@@ -137,7 +137,7 @@ def test_h_pet_slope_of_each_slice(tmp_path, plane, first_is_zero):
     slices = dp.series(plane, modality="PT")
     for n, ds in enumerate(slices):
         values = dp.coded(ds)
-        ds.RescaleSlope = 0.05 * (n + 1)
+        ds.RescaleSlope = 0.08 * (n + 1)
         dp.set_pixels(ds, values)
         if first_is_zero and n == 0:
             ds.PixelData = bytes(len(ds.PixelData))
@@ -223,14 +223,14 @@ def test_q_intercept_of_each_slice(tmp_path, plane):
 @pytest.mark.parametrize(("where", "verdict"), [(5, "refused"), (11, "warning")])
 def test_r_one_slice_with_another_matrix(tmp_path, plane, where, verdict):
     slices = dp.series(plane)
-    slices[where] = dp.make_slice(dp.positions(plane)[where], plane, where, Columns=22)
+    slices[where] = dp.make_slice(dp.positions(plane)[where], plane, where, Columns=38)
     files = dp.write(slices, tmp_path)
     main = find_stacks(tmp_path)[0]
     assert main.verdict == verdict
     if verdict == "refused":
         refused(files, "missing slice")
     else:
-        assert "22 × 24" in main.reasons[0]
+        assert "38 × 40" in main.reasons[0]
         exact(files, 11)
 
 
@@ -257,7 +257,7 @@ def test_t_two_time_points_in_one_series(tmp_path, plane):
     assert {stack.key.split(", ")[-1] for stack in stacks} == {"temporal position 1", "temporal position 2"}
     for stack in stacks:
         exact(stack.files)
-    with pytest.raises(IncompleteSeriesError, match="several stacks.*temporal position 2"):
+    with pytest.raises(IncompleteSeriesError, match=r"several stacks.*temporal position 2"):
         read_stack(files)
     assert read_stack(files, key=stacks[1].key).geometry.shape == stacks[1].shape
 
