@@ -18,9 +18,9 @@ import psutil
 
 from medseg.errors import ConfigurationError
 
-_WORKING_NAME = re.compile(
-    r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)"
-)
+_OWNER = r"\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{8}"
+_FOLDER_NAME = re.compile(rf"\.(?P<name>.+){_OWNER}\.(?P<kind>tmp|old)")
+_PART_NAME = re.compile(rf"(?P<name>){_OWNER}\.(?P<kind>part)(\..+)?")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -35,7 +35,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         ConfigurationError: the folder cannot be written to or the disk is full; nothing is left behind.
     """
     suffixes = path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]
-    part = path.with_name(f".{uuid.uuid4().hex}.part{''.join(suffixes)}")
+    part = path.with_name(f"{_owner()}.part{''.join(suffixes)}")
     try:
         with _clear_write_errors(path):
             write(part)
@@ -74,7 +74,7 @@ def commit_folder(final: Path) -> Iterator[Path]:
 
 
 def sweep_abandoned(folder: Path) -> int:
-    """Remove what `commit_folder` left in ``folder`` when its process was killed.
+    """Remove what a killed process left in ``folder`` while it wrote; folders within are not looked into.
 
     Only leftovers of dead processes of this host are touched. A folder that had been moved aside gets its
     name back where the new one never came. A folder that does not exist holds none.
@@ -84,8 +84,8 @@ def sweep_abandoned(folder: Path) -> int:
     """
     count = 0
     for path in sorted(folder.glob(".*")) if folder.is_dir() else []:
-        match = _WORKING_NAME.fullmatch(path.name)
-        if not match or match["host"] != _host() or psutil.pid_exists(int(match["pid"])):
+        match = _FOLDER_NAME.fullmatch(path.name) or _PART_NAME.fullmatch(path.name)
+        if match is None or match["host"] != _host() or psutil.pid_exists(int(match["pid"])):
             continue
         count += 1
         final = folder / match["name"]
@@ -111,7 +111,11 @@ def _take_place(working: Path, final: Path) -> None:
 
 
 def _working_path(final: Path, kind: str) -> Path:
-    return final.with_name(f".{final.name}.{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.{kind}")
+    return final.with_name(f".{final.name}{_owner()}.{kind}")
+
+
+def _owner() -> str:
+    return f".{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
 
 
 def _host() -> str:

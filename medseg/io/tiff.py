@@ -84,8 +84,8 @@ def decode_tiff(data: bytes, what: str) -> NDArray[Any]:
     planes, depth, _, _, bands = stored.shape
     if stored.size == 0 or depth > 1 or planes * bands > 4 or stored.dtype.kind not in "biuf":
         raise InputError(
-            f"{what} has {planes * bands} numbers a pixel of type {stored.dtype} in {depth} slices; expected one "
-            "slice in grey or RGB"
+            f"{what} has {planes * bands} numbers a pixel of type {stored.dtype} in {depth} slices; expected "
+            "one slice in grey or RGB"
         )
     array = stored[0, 0] if planes == 1 else np.moveaxis(stored[:, 0, :, :, 0], 0, -1)
     array = array[..., 0] if array.shape[-1] == 1 else array

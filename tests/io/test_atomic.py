@@ -195,7 +195,9 @@ def test_sweep_removes_leftovers_of_dead_processes_of_this_host_only(tmp_path):
         (tmp_path / name / "file").write_text("x")
     (tmp_path / f".b.{host}.{dead}.0123abcd.old").write_text("moved aside")
     (tmp_path / f".a.{host}.{dead}.0123abcd.old").mkdir()
-    assert sweep_abandoned(tmp_path) == 3
+    (tmp_path / f".{host}.{dead}.0123abcd.part.nii.gz").write_text("half")
+    (tmp_path / f".{host}.{dead}.0123abcd.part").write_text("half")
+    assert sweep_abandoned(tmp_path) == 5
     assert names(tmp_path) == [
         f".a.{host}.{alive}.0123abcd.tmp",
         f".a.deadbeef.{dead}.0123abcd.tmp",
