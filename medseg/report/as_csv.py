@@ -22,11 +22,11 @@ def measurements_csv(report: Report) -> str:
     name does not end in it; then ``reasons``, which says why cells are empty, and ``notice``.
 
     Text that a spreadsheet would take for a formula starts with an apostrophe; numbers are left alone and
-    written in full precision. A report without labels gives the header alone.
+    written in full precision. Lines end as in RFC 4180. A report without labels gives the header alone.
     """
     columns = _columns(report.measurements)
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow([*_FIRST, *map(_safe, columns.values()), *_LAST])
     by_row: dict[tuple[str, int | None], dict[str, Measurement]] = {}
     for m in report.measurements:
