@@ -62,11 +62,31 @@ def notes(group: Group) -> tuple[str, ...]:
         found.append("lossy compression: values differ from those that were measured")
     if headers[0].series_uid is None:
         found.append("the files name no series; those of one folder are taken as one")
-    if headers[0].modality == "CT" and group.frames[0].slope is None:
-        found.append("CT without rescale slope and intercept: the values are not known to be HU")
-    if headers[0].modality == "CT" and group.frames[0].rescale_type == "US":
-        found.append("CT whose rescale type is 'unspecified': the values are taken as HU")
+    if headers[0].modality == "CT":
+        found += _hounsfield_notes(group.frames[0])
     return tuple(found)
+
+
+def in_hounsfield(frame: Frame) -> bool:
+    """Whether the rescaled values of a CT frame are HU.
+
+    A rescale type that is absent means HU (PS3.3 C.8.2.1). One that says 'unspecified' is taken as HU for
+    original images only: derived ones, such as perfusion maps, say it of other quantities.
+    """
+    if frame.slope is None:
+        return False
+    original = "ORIGINAL" in frame.image_type[:1]
+    return frame.rescale_type in (None, "HU") or (frame.rescale_type == "US" and original)
+
+
+def _hounsfield_notes(frame: Frame) -> list[str]:
+    if frame.slope is None:
+        return ["CT without rescale slope and intercept: the values are not known to be HU"]
+    if not in_hounsfield(frame):
+        return [f"CT in another unit ({frame.rescale_type}): the values are not known to be HU"]
+    if frame.rescale_type == "US":
+        return ["CT whose rescale type is 'unspecified': the values are taken as HU"]
+    return []
 
 
 def check_decoder(transfer_syntax: str) -> None:

@@ -19,6 +19,7 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, RLELossless
 
 from medseg.errors import LimitExceededError, MedsegError, UnreadableFileError
+from medseg.io.dicom_checks import in_hounsfield
 from medseg.io.dicom_frames import Frame
 from medseg.io.dicom_suv import suv_factor
 from medseg.spatial.volume import Unit
@@ -99,7 +100,7 @@ def _decoded(dataset: Dataset, frames: list[Frame]) -> Iterator[NDArray[Any]]:
     """Stored values in the order of ``frames``; each frame is decoded once."""
     plugin = _plugin(frames[0].header.transfer_syntax)
     if frames[0].header.frames == 1:
-        yield pixel_array(dataset, raw=True, decoding_plugin=plugin)
+        yield pixel_array(dataset, index=0, raw=True, decoding_plugin=plugin)
         return
     indices = [frame.index for frame in frames]
     found = dict(
@@ -186,8 +187,6 @@ def _exact_integer(
 
 
 def _unit(frames: Sequence[Frame], factor: float | None) -> Unit:
-    first = frames[0]
-    if first.header.modality == "CT" and first.slope is not None:
-        kinds = {frame.rescale_type or "US" for frame in frames}
-        return Unit.HU if kinds <= {"HU", "US"} else Unit.ARBITRARY
+    if frames[0].header.modality == "CT":
+        return Unit.HU if all(in_hounsfield(frame) for frame in frames) else Unit.ARBITRARY
     return Unit.SUV if factor is not None else Unit.ARBITRARY

@@ -303,4 +303,10 @@ def test_warnings_worth_a_word(tmp_path):
 
 
 def test_ct_in_another_unit_is_not_hu(tmp_path):
-    assert str(read_stack(dp.write(dp.series(RescaleType="MGML"), tmp_path)).unit) == "arbitrary"
+    files = dp.write(dp.series(RescaleType="MGML"), tmp_path / "a")
+    assert str(read_stack(files).unit) == "arbitrary"
+    assert "another unit (MGML)" in find_stacks(files)[0].reasons[0]
+    derived = ["DERIVED", "PRIMARY", "PERFUSION"]
+    unspecified = dp.series(RescaleType="US", ImageType=derived)
+    assert str(read_stack(dp.write(unspecified, tmp_path / "b")).unit) == "arbitrary"
+    assert str(read_stack(dp.write(dp.series(RescaleType="US"), tmp_path / "c")).unit) == "HU"

@@ -164,3 +164,17 @@ def test_eight_bit_pixels_stay(tmp_path):
     volume = read_stack(dp.write(slices, tmp_path))
     assert volume.array.dtype == np.uint8
     assert volume.array[0, 0].tolist() == list(range(dp.SLICES))
+
+
+def test_private_syntax_is_refused(tmp_path):
+    files = dp.write(dp.series(), tmp_path)
+    for path in files:
+        path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.113619.5.2\0\0"))
+    with pytest.raises(UnreadableFileError, match="its transfer syntax is not one of the DICOM standard"):
+        read_stack(files)
+
+
+def test_excess_bytes_warn_no_one(tmp_path):
+    slices = dp.series()
+    slices[4].PixelData += bytes(4 * 40 * 36)
+    assert dp.worst_error(read_stack(dp.write(slices, tmp_path))) <= 0.51
