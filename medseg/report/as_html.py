@@ -104,7 +104,8 @@ def _figure(picture: Picture) -> _Figure:
 
 def _facts(report: Report) -> list[_Fact]:
     geometry, provenance = report.geometry, report.provenance
-    shape = " × ".join(map(str, geometry.shape))
+    lengths = geometry.shape if geometry.calibrated or geometry.shape[2] > 1 else geometry.shape[:2]
+    shape = " × ".join(map(str, lengths))
     if geometry.calibrated:
         spacing = " × ".join(f"{step:.4g}" for step in geometry.spacing_mm)
         grid = f"{shape} voxels of {spacing} mm, axes {geometry.orientation}"

@@ -92,9 +92,18 @@ def _warnings(measurements: Sequence[Measurement]) -> list[str]:
     texts = []
     if counts and not any(counts):
         texts.append("No label was found in this image.")
-    cut = [m.label for m in whole if m.name == "touches_border" and m.value]
+    cut = [_cut_off(m.label, measurements) for m in whole if m.name == "touches_border" and m.value]
     if cut:
         names = ", ".join(cut[:8]) + (f" and {len(cut) - 8} more" if len(cut) > 8 else "")
-        verb = "touches" if len(cut) == 1 else "touch"
-        texts.append(f"At the edge of the image and perhaps cut off: {names} {verb} the border.")
+        texts.append(f"Reaches the edge of the image and may be cut off: {names}.")
     return texts
+
+
+def _cut_off(label: str, measurements: Sequence[Measurement]) -> str:
+    """A label that touches the border, with the number of its objects that do, where it was split."""
+    objects = [
+        bool(m.value)
+        for m in measurements
+        if m.label == label and m.name == "touches_border" and m.instance is not None
+    ]
+    return f"{label} ({sum(objects)} of {len(objects)} objects)" if len(objects) > 1 else label

@@ -120,14 +120,14 @@ def _table(
 ) -> Table:
     keys = [(label.name, instance) for label, instance, _ in rows]
     columns: list[_Column] = []
-    missing: list[str] = []
+    missing: dict[str, list[str]] = {}
     for column in _COLUMNS:
         parts = [m for key in keys for m in _parts(found, key, column)]
         if any(m.value is not None for m in parts):
             columns.append(column)
         elif parts:
             reasons = "; ".join(dict.fromkeys(m.reason or "" for m in parts))
-            missing.append(f"{column.header}: {reasons}")
+            missing.setdefault(reasons, []).append(column.header)
     notes: list[str] = []
     written = [
         Row(
@@ -141,7 +141,8 @@ def _table(
     ]
     headers = tuple((column.header, _unit(found, keys, column)) for column in columns)
     scored = any(row.score for row in written)
-    return Table(headers, tuple(written), tuple(notes), tuple(missing), scored)
+    left_out = tuple(f"{'; '.join(what)}: {reasons}" for reasons, what in missing.items())
+    return Table(headers, tuple(written), tuple(notes), left_out, scored)
 
 
 def _cell(parts: Sequence[Measurement], column: _Column, notes: list[str]) -> Cell:

@@ -68,7 +68,8 @@ class Tile:
         values = np.unique(self.regions)
         counts = [(int((values < 0).sum()), "label"), (int((values > 0).sum()), "object")]
         found = [f"{n} {what}{'s' if n > 1 else ''}" for n, what in counts if n]
-        text = f"{self.title}: {' and '.join(found) or 'nothing segmented'} in this slice"
+        where = " in this slice" if self.plane.in_patient else ""
+        text = f"{self.title}: {' and '.join(found) or 'nothing segmented'}{where}"
         return text + (f"; {self.window}" if self.window else "") + "."
 
     @property

@@ -209,7 +209,7 @@ def test_the_least_report(report):
         )
     )
     shown = "".join(_seen(text).text)
-    assert "7 × 5 × 1 pixels, pixel size unknown" in shown
+    assert "7 × 5 pixels, pixel size unknown" in shown
     assert "No label was found." in shown
     assert "Warnings" not in shown
     assert "All measurements" not in shown

@@ -81,9 +81,19 @@ def test_labels_at_the_border_are_warned_of(provenance):
         return build_report("b", segmentation, None, values, provenance).warnings
 
     assert warned(0) == ()
-    assert warned(1) == ("At the edge of the image and perhaps cut off: organ1 touches the border.",)
-    assert "organ1, organ2 touch the border" in warned(2)[0]
-    assert "organ8 and 3 more touch" in warned(11)[0]
+    assert warned(1) == ("Reaches the edge of the image and may be cut off: organ1.",)
+    assert ": organ1, organ2." in warned(2)[0]
+    assert "organ8 and 3 more." in warned(11)[0]
+
+
+def test_objects_at_the_border_are_counted(provenance):
+    geometry = oblique_geometry((20, 5, 5), (1.0, 1.0, 1.0))
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[0:2, 2, 2] = labels[5:7, 2, 2] = labels[18:, 2, 2] = 1
+    segmentation = Segmentation(labels, geometry, LabelTable((Label(1, "ball", kind="thing"),)))
+    instances = split(segmentation, SplitOptions())
+    report = build_report("b", segmentation, instances, measure(segmentation, instances), provenance)
+    assert report.warnings == ("Reaches the edge of the image and may be cut off: ball (2 of 3 objects).",)
 
 
 def test_a_warning_is_not_said_twice(provenance):

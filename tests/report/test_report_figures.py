@@ -144,7 +144,7 @@ def test_colour_pictures_are_shown_in_their_colours():
     segmentation = Segmentation(np.zeros(geometry.shape, np.uint8), geometry, TABLE)
     (picture,) = overlay_planes(Case("c", channels), segmentation, longest_px=250)  # 1.6 times: full size
     assert picture.name == "image"
-    assert picture.description == picture.caption == "Image: nothing segmented in this slice."
+    assert picture.description == picture.caption == "Image: nothing segmented."
     pixels = _pixels(picture.png)
     np.testing.assert_array_equal(pixels[TOP : TOP + 320, LEFT : LEFT + 400], rgb)
 
