@@ -79,9 +79,9 @@ def _decode_file(frames: list[Frame]) -> tuple[list[NDArray[Any]], float | None]
         _check_codestreams(dataset, frames)
         pixels = [np.asarray(values) for values in _decoded(dataset, frames)]
         factor = suv_factor(dataset) if header.modality == "PT" else None
-    except MedsegError:
+    except (MedsegError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # decoders in Rust panic with a class that is no Exception
         raise UnreadableFileError(
             f"the pixels of a {UID(header.transfer_syntax).name} file cannot be decoded "
             f"({type(error).__name__}); expected {header.columns} × {header.rows} pixels of "

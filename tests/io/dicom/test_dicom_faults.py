@@ -260,11 +260,23 @@ def test_damaged_files_never_escape(tmp_path):
 def test_decoders_that_fail_are_mapped(tmp_path, monkeypatch):
     files = dp.write(dp.series(), tmp_path)
 
-    def boom(*args, **kwargs):
-        raise RecursionError("SECRET")
+    class Panic(BaseException):
+        pass
 
-    monkeypatch.setattr("medseg.io.dicom_pixels.pixel_array", boom)
-    refuse(files, UnreadableFileError, r"cannot be decoded \(RecursionError\)")
+    for error in (RecursionError, Panic):
+
+        def boom(*args, error=error, **kwargs):
+            raise error("SECRET")
+
+        monkeypatch.setattr("medseg.io.dicom_pixels.pixel_array", boom)
+        refuse(files, UnreadableFileError, rf"cannot be decoded \({error.__name__}\)")
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medseg.io.dicom_pixels.pixel_array", stop)
+    with pytest.raises(KeyboardInterrupt):
+        read_stack(files)
     monkeypatch.setattr("medseg.io.dicom_pixels.pixel_array", lambda *a, **k: np.zeros((2, 2), np.int16))
     refuse(files, UnreadableFileError, r"a frame decodes to \(2, 2\)")
 

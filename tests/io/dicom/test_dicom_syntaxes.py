@@ -166,6 +166,14 @@ def test_eight_bit_pixels_stay(tmp_path):
     assert volume.array[0, 0].tolist() == list(range(dp.SLICES))
 
 
+def test_big_endian_without_preamble_and_meta(tmp_path):
+    files = rewritten(dp.write(dp.series(), tmp_path), ExplicitVRBigEndian)
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[content.index(b"\x00\x08\x00\x08") :])
+    assert dp.worst_error(read_stack(files)) <= 0.51
+
+
 def test_private_syntax_is_refused(tmp_path):
     files = dp.write(dp.series(), tmp_path)
     for path in files:
