@@ -222,18 +222,19 @@ class _Builder:
                 return _CONSTRUCTOR.construct_yaml_float(node)
         except (ValueError, IndexError) as error:
             raise InvalidBundleError(f"{self._where}: {shown(text)} at line {line} is no number") from error
-        _refuse_macro(text, self._where)
         return text
 
     def _add(self, value: Any, line: int) -> None:
-        if not self._stack:
-            self.result = value
-            return
-        frame = self._stack[-1]
-        if isinstance(frame.value, list):
-            frame.value.append(value)
-        elif frame.expects_key:
+        frame = self._stack[-1] if self._stack else None
+        if frame is not None and isinstance(frame.value, dict) and frame.expects_key:
             self._set_key(frame, value, line)
+            return
+        if isinstance(value, str):
+            _refuse_macro(value, self._where)
+        if frame is None:
+            self.result = value
+        elif isinstance(frame.value, list):
+            frame.value.append(value)
         else:
             frame.value[frame.key] = value
             frame.expects_key = True

@@ -226,7 +226,7 @@ class Expression:
             sizes = [sizes[0] * max(times, 0)]
         if sum(sizes) > MAX_LENGTH:
             self._fail(f"gives a value of {sum(sizes):,} items; expected at most {MAX_LENGTH:,}")
-        self._spend(sum(sizes) // 8)
+        self._spend(sum(sizes) // 64)
         return self._computed(function, left, right)
 
     def _negated(self, node: ast.UnaryOp) -> Any:
@@ -242,7 +242,9 @@ class Expression:
             function = _COMPARISONS.get(type(kind))
             if function is None:
                 self._refuse(f"the comparison {type(kind).__name__}")
-            self._spend(sum(len(side) // 8 for side in (left, right) if isinstance(side, str | list | tuple)))
+            self._spend(
+                sum(len(side) // 64 for side in (left, right) if isinstance(side, str | list | tuple))
+            )
             if not self._computed(function, left, right):
                 return False
             left = right

@@ -72,7 +72,7 @@ class Interpreter:
         if identifier in self._pending:
             circle = " -> ".join([*self._pending[self._pending.index(identifier) :], identifier])
             raise InvalidBundleError(
-                f"{self._document.where}: references run in a circle: {shown(circle, 200)}"
+                f"{self._document.where}: references run in a circle: {shown(circle, 200)[1:-1]}"
             )
         node = self._node(identifier)
         self._pending.append(identifier)

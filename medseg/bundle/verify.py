@@ -154,7 +154,7 @@ class _Verifier:
         if not outputs == described == expected:
             raise InvalidBundleError(
                 f"bundle {bundle.name}: the network gives {outputs} channels, {METADATA} describes "
-                f"{described}, and {len(bundle.label_table)} labels with background need {expected}; make them agree"
+                f"{described}, and {len(bundle.label_table)} labels with background need {expected}"
             )
         return f"{outputs} channels of output for {len(bundle.label_table)} labels"
 

@@ -22,7 +22,10 @@ from medseg.errors import InvalidBundleError, UntrustedBundleError
 if TYPE_CHECKING:
     import torch
 
-MAX_PICKLE_BYTES = 64 * 1024**2
+MAX_PICKLE_BYTES = 16 * 1024**2
+MAX_OPCODES = 1_000_000
+"""Steps of the pickle that lists the tensors; each takes about thirty."""
+
 MAX_ENTRIES = 100_000
 
 _WRAPPERS = ("model", "state_dict", "network")
@@ -148,7 +151,9 @@ def _check_entries(entries: list[zipfile.ZipInfo], file_bytes: int, where: str) 
 def _pickle_names(pickle: bytes) -> Iterable[str]:
     """What a pickle would import, ``module name`` each, without running it."""
     names = []
-    for opcode, argument, _ in pickletools.genops(pickle):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(pickle)):
+        if step >= MAX_OPCODES:
+            raise ValueError("too many steps")
         if opcode.name in ("GLOBAL", "INST"):
             names.append(str(argument))
         elif opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
@@ -181,16 +186,16 @@ def _tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
 def _check_against(
     tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], where: str
 ) -> None:
-    missing = [key for key in expected if key not in tensors]
-    unknown = [key for key in tensors if key not in expected]
+    missing = [_key(key) for key in expected if key not in tensors]
+    unknown = [_key(key) for key in tensors if key not in expected]
     shared = [key for key in expected if key in tensors]
     reshaped = [
-        f"{key} {_shape(tensors[key])} instead of {_shape(expected[key])}"
+        f"{_key(key)} {_shape(tensors[key])} instead of {_shape(expected[key])}"
         for key in shared
         if tensors[key].shape != expected[key].shape
     ]
     retyped = [
-        f"{key} {tensors[key].dtype} instead of {expected[key].dtype}"
+        f"{_key(key)} {tensors[key].dtype} instead of {expected[key].dtype}"
         for key in shared
         if tensors[key].dtype != expected[key].dtype
     ]
@@ -229,7 +234,11 @@ def _check_values(key: str, tensor: torch.Tensor, where: str) -> None:
 
 def _listed(what: str, keys: list[str]) -> str:
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"{len(keys)} {what} ({', '.join(shown(key)[1:-1] for key in keys[:_SHOWN])}{more})"
+    return f"{len(keys)} {what} ({', '.join(keys[:_SHOWN])}{more})"
+
+
+def _key(key: str) -> str:
+    return shown(key)[1:-1]
 
 
 def _shape(tensor: torch.Tensor) -> str:
