@@ -12,6 +12,7 @@ from typing import Any
 from medseg import __version__
 from medseg.cli import bundle, demo, inspect, measure, segment
 from medseg.errors import MedsegError
+from medseg.report.report import NOTICE
 from medseg.settings import Settings
 
 _BUG = 1
@@ -63,7 +64,7 @@ def _say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="medseg",
-        description="Medical image segmentation. Research use only; not for clinical decisions.",
+        description=f"Medical image segmentation. {NOTICE}",
     )
     parser.add_argument("--version", action="version", version=f"medseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.cli.options import add_json, limits_from
+from medseg.report.report import NOTICE
 from medseg.settings import Settings
 
 
@@ -48,5 +49,5 @@ def run(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
         instances=arguments.instances,
         limits=limits_from(settings),
     )
-    sys.stderr.write(f"report: {folder / 'report.html'}\nResearch use only; not for clinical decisions.\n")
+    sys.stderr.write(f"report: {folder / 'report.html'}\n{NOTICE}\n")
     return 0, record

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.cli.options import add_device, add_json, limits_from
 from medseg.cli.progress import ProgressBars
 from medseg.errors import MedsegError
+from medseg.report.report import NOTICE
 from medseg.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,5 +69,5 @@ def close(results: list[CaseResult], out: Path) -> tuple[int, Any]:
         for warning in result.warnings:
             sys.stderr.write(f"{result.case_id}: {warning}\n")
     sys.stderr.write(f"{len(results) - len(failed)} of {len(results)} cases done; results in {out}\n")
-    sys.stderr.write("Research use only; not for clinical decisions.\n")
+    sys.stderr.write(NOTICE + "\n")
     return (_SOME_FAILED if failed else 0), record

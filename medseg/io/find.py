@@ -56,7 +56,9 @@ class _Candidate:
     error: MedsegError | None = None
 
 
-def find_cases(inputs: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> FoundCases:
+def find_cases(
+    inputs: Sequence[Path], limits: Limits = DEFAULT_LIMITS, exclude: Sequence[Path] = ()
+) -> FoundCases:
     """The cases in files and folders; nothing is decoded.
 
     A file is a case, so is each stack of a DICOM series; folders are searched with all folders in them.
@@ -67,6 +69,7 @@ def find_cases(inputs: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Found
     Args:
         inputs: files and folders, at least one.
         limits: what a DICOM header may claim.
+        exclude: folders that are passed over where they lie within an input, such as that of the results.
 
     Raises:
         InputError: nothing given, a path that does not exist, or a folder without any image.
@@ -75,7 +78,7 @@ def find_cases(inputs: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Found
         raise InputError("no input is given; give an image file, a DICOM series or a folder of cases")
     candidates: dict[str, _Candidate] = {}
     for path in inputs:
-        for candidate in _candidates(path, limits):
+        for candidate in _candidates(path, limits, {folder.resolve() for folder in exclude}):
             candidates.setdefault(candidate.name.absolute, candidate)
     cases: list[CaseRef] = []
     refused: list[Refused] = []
@@ -89,7 +92,7 @@ def find_cases(inputs: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Found
     return FoundCases(tuple(cases), tuple(refused))
 
 
-def _candidates(path: Path, limits: Limits) -> list[_Candidate]:
+def _candidates(path: Path, limits: Limits, exclude: set[Path]) -> list[_Candidate]:
     if not path.exists():
         raise InputError(f"there is no file or folder {path}; check the path")
     resolved = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
@@ -97,7 +100,7 @@ def _candidates(path: Path, limits: Limits) -> list[_Candidate]:
         return _from_file(resolved, limits)
     passed: Counter[str] = Counter()
     found: list[_Candidate] = []
-    for folder, files in _walk(resolved, set()):
+    for folder, files in _walk(resolved, exclude):
         images, others = _sorted_out(files, passed)
         found += [_from_image(file, resolved) for file in images]
         found += _from_scan(others, folder, Name.of_folder(folder, resolved), limits, passed)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import GeometryMismatchError, InputError
+from medseg.errors import GeometryMismatchError
 from medseg.instances.split import SplitOptions, split
 from medseg.io.atomic import commit_folder
 from medseg.io.find import find_cases
@@ -54,7 +54,8 @@ def measure_file(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     begin = time.perf_counter()
     segmentation = read_segmentation(path, table, limits)
-    case_id = _case_id(path, limits)
+    (ref,) = find_cases([path], limits).cases  # a file that could be read is one case
+    case_id = ref.id
     case = _read_image(case_id, image_path, limits)
     image = next(iter(case.channels.values())) if case is not None else None
     if image is not None and not image.geometry.same_grid(segmentation.geometry):
@@ -95,12 +96,3 @@ def _read_image(case_id: str, path: Path | None, limits: Limits) -> Case | None:
     if path is None:
         return None
     return read_case(CaseRef(case_id, {"image": (path,)}), limits)
-
-
-def _case_id(path: Path, limits: Limits) -> str:
-    found = find_cases([path], limits)
-    for refused in found.refused:
-        raise refused.error
-    if len(found.cases) != 1:
-        raise InputError(f"{path} holds {len(found.cases)} images; give one label map")
-    return found.cases[0].id

@@ -97,7 +97,7 @@ def segment(
         ConfigurationError: the options do not fit, or ``out`` cannot be written.
     """
     options = options or SegmentOptions()
-    found = find_cases(inputs, options.limits)
+    found = find_cases(inputs, options.limits, exclude=[out])
     predictor = Predictor(bundle, options.predictor)
     if out.is_dir():
         sweep_abandoned(out)

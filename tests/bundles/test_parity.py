@@ -1,4 +1,4 @@
-"""Each bundle gives one label map, through medseg and through stock MONAI, on an oblique, anisotropic scan."""
+"""Each bundle gives one label map, through medseg and stock MONAI, on an oblique, anisotropic scan."""
 
 from __future__ import annotations
 
@@ -45,18 +45,21 @@ def test_both_routes_give_one_label_map(name, tmp_path):
     scan = tmp_path / "scan.nii.gz"
     SCANS[name](scan)
     ours = subprocess.run(
-        [MEDSEG, "segment", scan, "-b", name, "-o", tmp_path / "ours"], capture_output=True, text=True, check=False
+        [MEDSEG, "segment", scan, "-b", name, "-o", tmp_path / "ours"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ours.returncode == 0, ours.stderr
     stock = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
     stock += ["--image", str(scan), "--output_dir", str(tmp_path / "stock")]
-    theirs = subprocess.run(
-        stock, cwd=ROOT / "bundles" / name, capture_output=True, text=True, check=False
-    )
+    theirs = subprocess.run(stock, cwd=ROOT / "bundles" / name, capture_output=True, text=True, check=False)
     assert theirs.returncode == 0, theirs.stderr[-2000:]
     mine = read_segmentation(tmp_path / "ours" / "scan" / "segmentation.nii.gz")
     stocks = read_segmentation(tmp_path / "stock" / "scan_segmentation.nii.gz")
     assert mine.geometry.same_grid(read_volume(scan).geometry)
     assert mine.geometry.same_grid(stocks.geometry)
-    assert len(np.unique(mine.labels)) == len(mine.table) + 1, "every label must occur for this to say anything"
+    assert len(np.unique(mine.labels)) == len(mine.table) + 1, (
+        "every label must occur for this to say anything"
+    )
     np.testing.assert_array_equal(mine.labels, stocks.labels)
