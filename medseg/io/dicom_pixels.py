@@ -169,7 +169,9 @@ def _rescale(stored: list[NDArray[Any]], frames: Sequence[Frame], factor: float 
         if dtype is None:
             array_zyx[n] = (stored[n] * slope + intercept) * (factor or 1.0)
         else:
-            np.add(stored[n], int(intercept), out=array_zyx[n], dtype=np.int64, casting="unsafe")
+            # Wrapping twice is exact, for the sum is known to fit.
+            shift = np.array(int(intercept), np.int64).astype(dtype)
+            np.add(stored[n].astype(dtype, copy=False), shift, out=array_zyx[n])
         stored[n] = np.empty(0)
     return array_zyx
 
