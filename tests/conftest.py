@@ -122,6 +122,12 @@ class BundleFolder:
             return UNet(**arguments)
 
 
+@pytest.fixture(scope="session")
+def new_bundle() -> type[BundleFolder]:
+    """Makes a sound bundle at a path."""
+    return BundleFolder
+
+
 @pytest.fixture
 def bundle_folder(tmp_path: Path) -> BundleFolder:
     """A sound bundle without weights; ``.save(network.state_dict())`` gives it some."""

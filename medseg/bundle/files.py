@@ -16,12 +16,13 @@ def bundle_name(root: Path) -> str:
     return root.resolve().name
 
 
-def file_in_bundle(root: Path, relative: str) -> Path:
+def file_in_bundle(root: Path, relative: str, advice: str = "get the bundle again from its source") -> Path:
     """The file that a bundle means by ``relative``; it exists, is a regular file and lies in the bundle.
 
     Args:
         root: the bundle's folder.
         relative: path inside it, with forward slashes.
+        advice: what to do where the file is missing.
 
     Raises:
         UntrustedBundleError: the path is absolute, climbs with ``..`` or leaves the bundle by a link.
@@ -47,7 +48,7 @@ def file_in_bundle(root: Path, relative: str) -> Path:
         )
     if not real.is_file():
         what = "is not a regular file" if real.exists() else "is missing"
-        raise InvalidBundleError(f"bundle {name}: {relative} {what}; get the bundle again from its source")
+        raise InvalidBundleError(f"bundle {name}: {relative} {what}; {advice}")
     return path
 
 

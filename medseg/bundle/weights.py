@@ -86,7 +86,11 @@ def weights_file(root: Path, entry: WeightsEntry | None) -> Path:
             f"bundle {name} has no weights; how to get them: train it, or take a copy of the bundle that "
             "comes with them, and pin them in configs/metadata.json (medseg.weights: file, sha256)"
         )
-    path = file_in_bundle(root, entry.file)
+    advice = (
+        "so the bundle has no weights; how to get them: take a copy of the bundle that comes with the file of "
+        f"sha256 {entry.sha256[:12]}…, or train it and pin what comes out"
+    )
+    path = file_in_bundle(root, entry.file, advice)
     found = file_sha256(path, name)
     if found != entry.sha256:
         raise InvalidBundleError(

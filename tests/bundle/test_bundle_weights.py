@@ -62,7 +62,7 @@ def test_refuses_weights_without_a_pin(bundle_folder):
 
 def test_refuses_a_missing_file(trained_folder):
     trained_folder.weights.unlink()
-    _refused(trained_folder, "models/model.pt is missing; get the bundle again")
+    _refused(trained_folder, "models/model.pt is missing; so the bundle has no weights; how to get them")
 
 
 def test_refuses_a_folder_in_place_of_the_file(trained_folder):

@@ -99,11 +99,9 @@ def attack(trained_folder, tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _warm(tmp_path_factory):
+def _warm(tmp_path_factory, new_bundle):
     """What torch and MONAI import late is imported before the watch begins."""
-    from conftest import BundleFolder
-
-    folder = BundleFolder(tmp_path_factory.mktemp("warm") / "boxes_mr_unet3d")
+    folder = new_bundle(tmp_path_factory.mktemp("warm") / "boxes_mr_unet3d")
     folder.save(folder.network().state_dict())
     assert verify_bundle(folder.path).passed
     codecs.lookup("cp437")  # of names in old zip files
