@@ -87,7 +87,7 @@ def weights_file(root: Path, entry: WeightsEntry | None) -> Path:
             "comes with them, and pin them in configs/metadata.json (medseg.weights: file, sha256)"
         )
     advice = (
-        "so the bundle has no weights; how to get them: take a copy of the bundle that comes with the file of "
+        "so the bundle has no weights; how to get them: take a copy of the bundle that has the file of "
         f"sha256 {entry.sha256[:12]}…, or train it and pin what comes out"
     )
     path = file_in_bundle(root, entry.file, advice)
