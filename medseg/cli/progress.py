@@ -44,7 +44,8 @@ class ProgressBars:
         error = step.result.error if step.result is not None else None
         count = f"[{step.case_number}/{step.case_count}]"
         if error is not None:
-            self._line(f"{count} {step.case_id}: failed: {error}")
+            what = "skipped" if step.result is not None and step.result.skipped else "failed"
+            self._line(f"{count} {step.case_id}: {what}: {error}")
         elif not self._terminal:
             self._line(f"{count} {step.case_id}: done")
 

@@ -68,6 +68,7 @@ def close(results: list[CaseResult], out: Path) -> tuple[int, Any]:
     for result in results:
         for warning in result.warnings:
             sys.stderr.write(f"{result.case_id}: {warning}\n")
-    sys.stderr.write(f"{len(results) - len(failed)} of {len(results)} cases done; results in {out}\n")
+    meant = [result for result in results if not result.skipped]
+    sys.stderr.write(f"{len(meant) - len(failed)} of {len(meant)} cases done; results in {out}\n")
     sys.stderr.write(NOTICE + "\n")
     return (_SOME_FAILED if failed else 0), record

@@ -117,10 +117,12 @@ class Predictor:
 
     def _probabilities(self, prepared: PreparedInput, progress: Progress | None) -> ProbabilityMap:
         windows = self.parts.windows
-        plan = plan_windows(prepared.array.shape[1:], windows.roi_size, windows.overlap)
+        flat = self.bundle.metadata.dims == 2
+        volume = prepared.array[..., 0] if flat else prepared.array
+        plan = plan_windows(volume.shape[1:], windows.roi_size, windows.overlap)
         accumulator = Accumulator(plan, WEIGHTS[windows.mode](plan.roi_size))
         pad = [n for before_after in reversed(plan.padding) for n in before_after]
-        padded = torch.nn.functional.pad(prepared.array, pad)
+        padded = torch.nn.functional.pad(volume, pad)
         axes = self.parts.mirror_axes if self.options.tta else ()
         for first in range(0, len(plan.starts), windows.batch_size):
             starts = plan.starts[first : first + windows.batch_size]
@@ -131,6 +133,7 @@ class Predictor:
                 progress(first + len(starts), len(plan.starts))
         activated = self.parts.activation(accumulator.finish())
         array = torch.as_tensor(activated).as_subclass(torch.Tensor).numpy()
+        array = array[..., None] if flat else array
         return ProbabilityMap(array, prepared.geometry, self.bundle.metadata.label_table)
 
     def _clean(self, segmentation: Segmentation) -> tuple[Segmentation, tuple[str, ...]]:

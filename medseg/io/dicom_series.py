@@ -50,6 +50,8 @@ class Stack:
         reasons: in words; empty for ``usable``.
         error: what `read_stack` raises on these files, or None.
         geometry: where the voxels lie, or None where refused.
+        kind: ``image``; or what keeps it from being a volume: ``localizer``, ``secondary capture``,
+            ``colour`` or ``mosaic``.
         key: what sets the stack apart where its series holds several, such as ``axial, 512 × 512, echo 2``.
     """
 
@@ -65,6 +67,7 @@ class Stack:
     error: MedsegError | None
     geometry: Geometry | None
     key: str | None = None
+    kind: str = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,4 +245,5 @@ def _stack(found: _Found) -> Stack:
         error=found.error,
         geometry=geometry,
         key=group.key,
+        kind=group.kind,
     )

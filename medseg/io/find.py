@@ -22,6 +22,7 @@ _SIDECARS = {
     ".bval", ".bvec", ".zip", ".gz", ".tar", ".raw", ".zraw",
 }  # fmt: skip
 _DICOM_INDEX = "DICOMDIR"
+_ASIDE = {"localizer", "secondary capture", "colour"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,14 @@ class Refused:
         id: unique among cases and refusals, safe as a folder's name.
         path: the file, or the folder of a DICOM series.
         error: why.
+        aside: it was never meant to be a volume (a localizer, a secondary capture, a colour series), so
+            beside others it is no fault of the examination.
     """
 
     id: str
     path: Path
     error: MedsegError
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class _Candidate:
     files: tuple[Path, ...] = ()
     part: str | None = None
     error: MedsegError | None = None
+    aside: bool = False
 
 
 def find_cases(
@@ -85,7 +90,7 @@ def find_cases(
     ids = unique_ids([candidate.name for candidate in candidates.values()])
     for case_id, found in zip(ids, candidates.values(), strict=True):
         if found.error is not None:
-            refused.append(Refused(case_id, found.path, found.error))
+            refused.append(Refused(case_id, found.path, found.error, found.aside))
         else:
             parts = {} if found.part is None else {CHANNEL: found.part}
             cases.append(CaseRef(case_id, {CHANNEL: found.files}, parts))
@@ -139,7 +144,7 @@ def _from_scan(
     for stack in inventory.stacks:
         own = name if len(inventory.stacks) == 1 else name.within(*_apart(stack))
         part = stack.key if _shared(stack, inventory.stacks) else None
-        found.append(_Candidate(own, path, stack.files, part, stack.error))
+        found.append(_Candidate(own, path, stack.files, part, stack.error, stack.kind in _ASIDE))
     for other in inventory.other:
         if other.error is None:
             passed[other.kind if other.kind != "not DICOM" else _kind(other.path)] += 1

@@ -23,6 +23,7 @@ from medseg.spatial.labels import LabelTable
 from medseg.spatial.resample import grid_with, resample_array, restore_labels
 from medseg.spatial.segmentation import ProbabilityMap
 
+_AFFINE = "affine"
 _SOURCE_AFFINE = "medseg_source_affine"
 _SOURCE_SHAPE = "medseg_source_shape"
 
@@ -68,7 +69,8 @@ class ToGridd(MapTransform):
             np.asarray(resample_array(channel, source, target, order=order, fill=0.0), np.float32)
             for channel in image.numpy()
         ]
-        meta = {**image.meta, _SOURCE_AFFINE: source.affine.copy(), _SOURCE_SHAPE: list(source.shape)}
+        meta = {key: value for key, value in image.meta.items() if key != _AFFINE}
+        meta |= {_SOURCE_AFFINE: source.affine.copy(), _SOURCE_SHAPE: list(source.shape)}
         return MetaTensor(torch.from_numpy(np.stack(moved)), affine=torch.tensor(target.affine), meta=meta)
 
 
@@ -105,7 +107,7 @@ class RestoreLabelsd(MapTransform):
             labels = restore_labels(ProbabilityMap(array, prepared, table), own).labels
             if self.clean is not None:
                 labels = self.clean(labels, own)
-            meta = {k: v for k, v in image.meta.items() if k not in (_SOURCE_AFFINE, _SOURCE_SHAPE)}
+            meta = {k: v for k, v in image.meta.items() if k not in (_AFFINE, _SOURCE_AFFINE, _SOURCE_SHAPE)}
             tensor = torch.from_numpy(np.ascontiguousarray(labels))[None]
             result[key] = MetaTensor(tensor, affine=torch.tensor(own.affine), meta=meta)
         return result

@@ -21,18 +21,20 @@ class CaseResult:
         case_id: its id in this run.
         folder: where its outputs lie; None where it failed.
         warnings: what a reader of the result should know.
-        error: why it failed; None where it succeeded.
+        error: why it failed or was skipped; None where it succeeded.
+        skipped: it was never meant to be a volume, and others in the run were.
     """
 
     case_id: str
     folder: Path | None = None
     warnings: tuple[str, ...] = ()
     error: Exception | None = None
+    skipped: bool = False
 
     @property
     def failed(self) -> bool:
-        """Whether there is no result."""
-        return self.error is not None
+        """Whether there is no result where there should be one."""
+        return self.error is not None and not self.skipped
 
     def record(self) -> dict[str, object]:
         """The case's entry in ``run.json``."""
@@ -47,7 +49,7 @@ class CaseResult:
         known = isinstance(self.error, MedsegError)
         return {
             "case": self.case_id,
-            "outcome": "failed",
+            "outcome": "skipped" if self.skipped else "failed",
             "error": type(self.error).__name__,
             "message": str(self.error) if known else f"a bug in medseg: {self.error!r}",
             "retryable": self.error.retryable if isinstance(self.error, MedsegError) else False,
@@ -79,8 +81,9 @@ def write_run(out: Path, results: Sequence[CaseResult], provenance: Provenance) 
     record = {
         "notice": NOTICE,
         "cases": [result.record() for result in results],
-        "done": sum(not result.failed for result in results),
+        "done": sum(result.error is None for result in results),
         "failed": sum(result.failed for result in results),
+        "skipped": sum(result.skipped for result in results),
         "provenance": {
             key: value for key, value in asdict(provenance).items() if value not in (None, {}, [], ())
         },

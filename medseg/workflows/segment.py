@@ -16,7 +16,7 @@ from medseg.inference.predictor import Prediction, Predictor, PredictorOptions
 from medseg.instances.instance import InstanceMap
 from medseg.instances.split import SplitOptions, split
 from medseg.io.atomic import commit_folder, sweep_abandoned
-from medseg.io.find import FoundCases, Refused, find_cases
+from medseg.io.find import FoundCases, find_cases
 from medseg.io.limits import Limits
 from medseg.io.read import read_case
 from medseg.io.write import write_instances, write_segmentation
@@ -78,7 +78,8 @@ def segment(
 ) -> list[CaseResult]:
     """Segments every case in ``inputs`` and writes ``out/<case>/`` for each, whole or not at all.
 
-    A case that fails is recorded and does not stop the others. ``out/run.json`` lists every case with its
+    A case that fails is recorded and does not stop the others; localizers, secondary captures and colour
+    series beside a usable series are skipped, which is no failure. ``out/run.json`` lists every case with its
     outcome; a run of one case that fails writes nothing.
 
     Args:
@@ -125,8 +126,9 @@ def _run(
     for outcome in run_each(work, list(enumerate(found.cases, start=1))):
         results.append(_result(outcome))
         tell(Step(results[-1].case_id, len(results), count, result=results[-1]))
+    meant = bool(found.cases) or not all(refused.aside for refused in found.refused)
     for refused in found.refused:
-        results.append(_refusal(refused))
+        results.append(CaseResult(refused.id, error=refused.error, skipped=refused.aside and meant))
         tell(Step(refused.id, len(results), count, result=results[-1]))
     return results
 
@@ -135,10 +137,6 @@ def _result(outcome: Outcome[tuple[int, CaseRef], CaseResult]) -> CaseResult:
     if outcome.value is not None:
         return outcome.value
     return CaseResult(outcome.item[1].id, error=outcome.error)
-
-
-def _refusal(refused: Refused) -> CaseResult:
-    return CaseResult(refused.id, error=refused.error)
 
 
 def _segment_case(
@@ -203,6 +201,11 @@ def _check_dims(case: Case, bundle: Bundle) -> None:
         raise InputError(
             f"case {case.id!r} is a single slice ({case.geometry.describe()}), but bundle {bundle.name} "
             "segments 3D volumes; give the whole series"
+        )
+    if not flat and bundle.metadata.dims == 2:
+        raise InputError(
+            f"case {case.id!r} is a volume ({case.geometry.describe()}), but bundle {bundle.name} segments "
+            "2D images; give single images"
         )
 
 

@@ -7,6 +7,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from monai.networks.nets import UNet
 
 from medseg.bundle.bundle import load_bundle
 from medseg.errors import ConfigurationError, InputError
@@ -183,3 +184,16 @@ def test_results_within_the_input_are_no_cases(bundle, tmp_path):
     out = tmp_path / "in" / "results"
     for _ in range(2):
         assert [r.case_id for r in segment([tmp_path / "in"], bundle, out)] == ["a"]
+
+
+def test_a_volume_is_no_picture(bundle_folder, tmp_path):
+    bundle_folder.config["network_def"]["spatial_dims"] = 2
+    bundle_folder.config["inferer"]["roi_size"] = [8, 8]
+    bundle_folder.metadata["medseg"]["dims"] = 2
+    arguments = {k: v for k, v in bundle_folder.config["network_def"].items() if k != "_target_"}
+    flat = load_bundle(bundle_folder.save(UNet(**arguments).state_dict()).path)
+    (result,) = segment([_scan(tmp_path / "a.nii.gz")], flat, tmp_path / "out")
+    with pytest.raises(InputError, match="segments 2D images"):
+        raise result.error
+    (result,) = segment([_scan(tmp_path / "b.nii.gz", shape=(12, 10, 1))], flat, tmp_path / "out")
+    assert (result.folder / "segmentation.tif").is_file()
