@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-
-import jinja2
 
 from medseg.measure.measurement import Measurement
 from medseg.report.figures import Picture
 from medseg.report.numbers import fixed_text
-from medseg.report.report import Report, plain
+from medseg.report.page import Fact, figure, template, when
+from medseg.report.report import Report
 from medseg.report.tables import Table, instance_table, label_table
 from medseg.spatial.labels import Label
 
@@ -20,25 +17,6 @@ _TEMPLATE = "report.html.j2"
 _MOST_ROWS = 3000
 _HIDDEN_INSTANCES = 25
 """A longer table of instances is folded."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    """One line of key facts or provenance; ``code`` for hashes and versions."""
-
-    name: str
-    value: str
-    code: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    """A picture as the template takes it."""
-
-    uri: str
-    caption: str
-    description: str
-    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +43,11 @@ def html(report: Report, pictures: Sequence[Picture] = ()) -> str:
         report: what to tell.
         pictures: shown in their order.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["plain"] = plain
-    source = resources.files("medseg.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     rows = [_row(m) for m in report.measurements[:_MOST_ROWS]]
-    return environment.from_string(source).render(
+    return template(_TEMPLATE).render(
         report=report,
         facts=_facts(report),
-        figures=[_figure(picture) for picture in pictures],
+        figures=[figure(picture) for picture in pictures],
         labels=label_table(report),
         absent=[label.name for label in _absent(report)],
         instances=_folded(instance_table(report)),
@@ -97,12 +70,7 @@ def _absent(report: Report) -> list[Label]:
     return [label for label in report.table if label.name in empty]
 
 
-def _figure(picture: Picture) -> _Figure:
-    uri = "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
-    return _Figure(uri, picture.caption, picture.description, picture.width)
-
-
-def _facts(report: Report) -> list[_Fact]:
+def _facts(report: Report) -> list[Fact]:
     geometry, provenance = report.geometry, report.provenance
     lengths = geometry.shape if geometry.calibrated or geometry.shape[2] > 1 else geometry.shape[:2]
     shape = " × ".join(map(str, lengths))
@@ -111,23 +79,19 @@ def _facts(report: Report) -> list[_Fact]:
         grid = f"{shape} voxels of {spacing} mm, axes {geometry.orientation}"
     else:
         grid = f"{shape} pixels, pixel size unknown"
-    facts = [_Fact("Image", report.description)] if report.description else []
-    facts.append(_Fact("Grid", grid))
+    facts = [Fact("Image", report.description)] if report.description else []
+    facts.append(Fact("Grid", grid))
     if provenance.bundle:
         version = f" {provenance.bundle_version}" if provenance.bundle_version else ""
-        facts.append(_Fact("Bundle", provenance.bundle + version))
+        facts.append(Fact("Bundle", provenance.bundle + version))
     absent = len(_absent(report))
     found = f"{len(report.table) - absent} of {len(report.table)}"
-    facts.append(_Fact("Labels found", found))
+    facts.append(Fact("Labels found", found))
     if report.instances:
-        facts.append(_Fact("Instances", str(len(report.instances))))
+        facts.append(Fact("Instances", str(len(report.instances))))
     if provenance.started:
-        facts.append(_Fact("Made", _when(provenance.started)))
+        facts.append(Fact("Made", when(provenance.started)))
     return facts
-
-
-def _when(started: str) -> str:
-    return f"{started[:10]} {started[11:19]} UTC"
 
 
 def _row(m: Measurement) -> _Row:
@@ -142,22 +106,22 @@ def _row(m: Measurement) -> _Row:
     )
 
 
-def _provenance(report: Report) -> list[_Fact]:
+def _provenance(report: Report) -> list[Fact]:
     p = report.provenance
     memory = f"{p.peak_memory_bytes / 1e9:.2f} GB" if p.peak_memory_bytes is not None else None
     facts = [
-        _Fact("Started", _when(p.started) if p.started else ""),
-        _Fact("Bundle", " ".join(filter(None, (p.bundle, p.bundle_version)))),
-        _Fact("Trust level", p.trust or ""),
-        _Fact("Weights SHA-256", p.weights_sha256 or "", code=True),
-        _Fact("Configuration SHA-256", p.config_sha256 or "", code=True),
-        _Fact("Ran on", ", ".join(filter(None, (p.backend, p.device, p.precision)))),
-        _Fact("Options", "; ".join(f"{name} = {_option(value)}" for name, value in p.options.items())),
-        _Fact("Durations", "; ".join(f"{step} {fixed_text(s, 2)} s" for step, s in p.durations_s.items())),
-        _Fact("Peak memory", memory or ""),
-        _Fact("Steps down for memory", "; ".join(p.fallbacks)),
-        *(_Fact(f"Input {name}", source, code=True) for name, source in p.input_sources.items()),
-        _Fact("Versions", "; ".join(f"{name} {version}" for name, version in p.versions.items())),
+        Fact("Started", when(p.started) if p.started else ""),
+        Fact("Bundle", " ".join(filter(None, (p.bundle, p.bundle_version)))),
+        Fact("Trust level", p.trust or ""),
+        Fact("Weights SHA-256", p.weights_sha256 or "", code=True),
+        Fact("Configuration SHA-256", p.config_sha256 or "", code=True),
+        Fact("Ran on", ", ".join(filter(None, (p.backend, p.device, p.precision)))),
+        Fact("Options", "; ".join(f"{name} = {_option(value)}" for name, value in p.options.items())),
+        Fact("Durations", "; ".join(f"{step} {fixed_text(s, 2)} s" for step, s in p.durations_s.items())),
+        Fact("Peak memory", memory or ""),
+        Fact("Steps down for memory", "; ".join(p.fallbacks)),
+        *(Fact(f"Input {name}", source, code=True) for name, source in p.input_sources.items()),
+        Fact("Versions", "; ".join(f"{name} {version}" for name, version in p.versions.items())),
     ]
     return [fact for fact in facts if fact.value]
 
