@@ -79,7 +79,7 @@ class Summary:
         metric: as in `Score`.
         n: cases in the numbers below, those with a penalty included.
         n_penalised: cases whose miss or false positive had no value and counts with the penalty.
-        n_absent: cases in which the label lies on neither side; they are in no number.
+        n_absent: cases in which the label lies on neither side; they are in no number below.
         n_undefined: cases without a value for another reason (see their scores); they are in no number.
         mean: None where ``n`` is 0; so are all others.
         median: the middle value.
@@ -163,7 +163,8 @@ class Comparison:
         label: name in the label table.
         metric: as in `Score`.
         n: pairs of cases.
-        n_zero: pairs without a difference.
+        n_patients: what the test counts; differences are averaged within a patient.
+        n_zero: patients without a difference.
         mean_difference: None for no pair.
         ci95: of the mean difference, percentile bootstrap over patients.
         statistic: Wilcoxon's signed-rank statistic, None where no test was made.
@@ -175,6 +176,7 @@ class Comparison:
     label: str
     metric: str
     n: int
+    n_patients: int = 0
     n_zero: int = 0
     mean_difference: float | None = None
     ci95: Interval | None = None
