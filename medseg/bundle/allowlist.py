@@ -285,6 +285,11 @@ def _table() -> dict[str, Component]:
             "connectivity": one_of(4, 6, 8, 18, 26),
         },
     )
+    table["medseg.modeling.intensity.NormalizeFieldOfView"] = Component(
+        "medseg.modeling.intensity:NormalizeFieldOfView",
+        "transform",
+        {"lower": number(0, 100), "upper": number(0, 100)},
+    )
     return table
 
 
