@@ -90,7 +90,8 @@ def overlay_planes(
     height = max(tile.picture.shape[0] for tile in tiles)
     drawn = [(tile, draw_tile(tile, height)) for tile in tiles]
     return tuple(
-        Picture(tile.name, tile.caption, tile.description, _png(sheet), sheet.width) for tile, sheet in drawn
+        Picture(tile.name, tile.caption, tile.description, encoded(sheet), sheet.width)
+        for tile, sheet in drawn
     )
 
 
@@ -117,7 +118,7 @@ def preview(
     """
     tiles = _tiles(image, segmentation, instances, _PREVIEW_LONGEST)
     entries = _legend(tiles, segmentation, instances, measurements)
-    return _png(draw_sheet(tiles, entries, title))
+    return encoded(draw_sheet(tiles, entries, title))
 
 
 def _tiles(
@@ -137,7 +138,7 @@ def _tiles(
     listed = instances.instances if instances is not None else ()
     colours = region_colours(segmentation.table, listed)
     regions = [_regions(plane, segmentation, instances) for plane in planes]
-    pictures, window = _pictures(image, planes, [r != 0 for r in regions])
+    pictures, window = scan_slices(image, planes, [r != 0 for r in regions])
     wanted = longest_px * (_ALONE if len(planes) == 1 else 1.0)
     scale = wanted / max(max(plane.size) for plane in planes)
     return [
@@ -170,10 +171,22 @@ def _tile(
     return Tile(plane, painted, shown, colours, scale, window)
 
 
-def _pictures(
+def scan_slices(
     image: Volume | Case | None, planes: Sequence[Plane], foreground: Sequence[NDArray[np.bool_]]
 ) -> tuple[list[Pixels], str]:
-    """(rows, columns, 3) of each plane, and the window in words."""
+    """The scan in each plane, and the window in words.
+
+    Args:
+        image: as in `overlay_planes`; None gives plain grey.
+        planes: which slices.
+        foreground: (rows, columns) of each plane; what was segmented, which decides the window of a CT.
+
+    Returns:
+        (rows, columns, 3) of each plane, one pixel a voxel.
+
+    Raises:
+        GeometryMismatchError: the scan belongs to another frame of reference.
+    """
     if image is None:
         return [np.full((*mask.shape, 3), _NO_SCAN_GREY, np.uint8) for mask in foreground], ""
     if isinstance(image, Case) and all(name in image.channels for name in _COLOUR_CHANNELS):
@@ -223,7 +236,8 @@ def _amount(volume_ml: float | None, count: float | None, objects: int) -> str:
     return ", ".join(parts)
 
 
-def _png(picture: Image.Image) -> bytes:
+def encoded(picture: Image.Image) -> bytes:
+    """A picture as PNG."""
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=False)
     return stream.getvalue()

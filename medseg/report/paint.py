@@ -20,7 +20,8 @@ Colour = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
 
 _FILL = 0.30
-_CONTOUR = 2
+CONTOUR = 2
+"""Width of a contour in pixels."""
 _GOLDEN = 0.618033988749895
 
 
@@ -98,7 +99,7 @@ def overlay(picture: Pixels, regions: NDArray[Any], colours: Mapping[int, Colour
     table = np.array([colours[int(v)] if v else (0, 0, 0) for v in present], np.float32)
     paint = table[np.searchsorted(present, regions)]
     strength = np.where(regions != 0, _FILL, 0.0).astype(np.float32)
-    strength[_inner_edge(regions)] = 1.0
+    strength[inner_edge(regions)] = 1.0
     mixed = picture + (paint - picture) * strength[..., None]
     return np.rint(mixed).astype(np.uint8)
 
@@ -122,15 +123,15 @@ def _instance_colour(number: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _inner_edge(regions: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels of a region within two pixels of another one or of none; the frame is no edge."""
-    padded = np.pad(regions, _CONTOUR, mode="edge")
+def inner_edge(regions: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels of a region (rows, columns) within two of another region or of none; the frame is no edge."""
+    padded = np.pad(regions, CONTOUR, mode="edge")
     rows, columns = regions.shape
     edge = np.zeros(regions.shape, bool)
-    for down in range(-_CONTOUR, _CONTOUR + 1):
-        for right in range(-_CONTOUR, _CONTOUR + 1):
-            if 0 < down * down + right * right <= _CONTOUR * _CONTOUR:
-                top, left = _CONTOUR + down, _CONTOUR + right
+    for down in range(-CONTOUR, CONTOUR + 1):
+        for right in range(-CONTOUR, CONTOUR + 1):
+            if 0 < down * down + right * right <= CONTOUR * CONTOUR:
+                top, left = CONTOUR + down, CONTOUR + right
                 edge |= padded[top : top + rows, left : left + columns] != regions
     return np.asarray(edge & (regions != 0))
 

@@ -40,6 +40,7 @@ class Tile:
         colours: of each value of ``regions``.
         scale: pixels of the picture per unit of the plane's geometry.
         window: what is black and what is white, in words; may be empty.
+        heading: stands above the picture in place of the title.
     """
 
     plane: Plane
@@ -48,6 +49,7 @@ class Tile:
     colours: Mapping[int, Colour]
     scale: float
     window: str
+    heading: str = ""
 
     @property
     def name(self) -> str:
@@ -99,7 +101,13 @@ def draw_tile(tile: Tile, height: int = 0) -> Image.Image:
     top = _STRIP + _MARGIN + (room[1] - rows) // 2
     sheet.paste(Image.fromarray(tile.picture), (left, top))
     draw = ImageDraw.Draw(sheet)
-    draw.text((sheet.width // 2, 8), tile.title, fill=_WHITE, font=_font(_TEXT), anchor="ma")
+    draw.text(
+        (sheet.width // 2, 8),
+        _printable(tile.heading or tile.title, _LONGEST_NAME),
+        fill=_WHITE,
+        font=_font(_TEXT),
+        anchor="ma",
+    )
     if tile.plane.in_patient:
         _draw_letters(draw, tile.plane.edges, (left, top, left + columns, top + rows))
     _draw_numbers(draw, tile.regions, (left, top))
