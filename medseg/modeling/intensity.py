@@ -18,7 +18,6 @@ class NormalizeFieldOfView:
     """Clips at percentiles and z-scores over the field of view; what lies outside becomes the mean.
 
     Scans that were resliced, rotated or padded carry constant corners. Counted as tissue they shift the
-    Scans that were resliced, rotated or padded carry constant corners. Counted as tissue they shift the
     percentiles and the mean, and they look like nothing that the network was trained on. Outside is what
     equals the channel's lowest value, hangs together over voxel faces, holds a corner of the volume, and
     makes up at least 0.5 % of it; where there is no such part, this clips and z-scores all voxels.
