@@ -1,4 +1,4 @@
-"""Plots of an evaluation as inline SVG: distributions, agreement, detection, differences.
+"""Plots with one row per label, as inline SVG: distributions of a metric, differences of two models.
 
 Each function gives an ``svg`` element as text, the same for the same input, for a page whose style has the
 classes of ``base.html.j2``. Plots are drawn 420 units wide, so that their text can be read on a phone.
@@ -8,41 +8,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medseg.evaluate.evaluation import Agreement, BlandAltman, Interval
+from medseg.evaluate.evaluation import Interval
 from medseg.report.numbers import number_text, number_texts
-from medseg.report.svg import (
-    Scale,
-    drawing,
-    element,
-    line,
-    scale_for,
-    shortened,
-    text_at,
-    words,
-    x_axis,
-    y_axis,
-)
+from medseg.report.svg import Scale, drawing, element, line, scale_for, shortened, text_at, words, x_axis
 
 WIDTH = 420
+MOST_POINTS = 1500
 _SIDE = 20
 _PITCH = 52
+_LOW_PITCH = 40
 _BAND = 26
 _RADIUS = 2.6
 _CELL = 5.0
 _BINS = 60
+_LANE = 40
+_MOST_CROSSES = 9
 _LONGEST_NAME = 34
-_AGREEMENT = (52, 12, 336, 240)
-"""Left, top, right, bottom of the field of `agreement_plot`."""
-_FROC = (52, 12, 404, 240)
-_COLOURS = 6
+_NOTE_ROOM = 58
 _NO_CASES = "no cases"
 
 Bounds = tuple[float | None, float | None]
+Place = tuple[str, float]
+"""Case id and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +43,24 @@ class Strip:
 
     Attributes:
         name: of the label.
-        points: (case id, value), finite.
-        mean: drawn as a diamond, with its interval; None for none.
+        points: cases with a value, finite.
+        penalised: cases without one, with the penalty that they count.
+        mean: of both; None for none.
         interval: of the mean.
-        note: stands at the right of the name, such as ``2 missed``.
+        note: stands at the right of the name.
     """
 
     name: str
-    points: tuple[tuple[str, float], ...]
+    points: tuple[Place, ...]
+    penalised: tuple[Place, ...] = ()
     mean: float | None = None
     interval: Interval | None = None
     note: str = ""
+
+    @property
+    def counted(self) -> list[float]:
+        """All values that are in the mean."""
+        return [value for _, value in (*self.points, *self.penalised)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +69,19 @@ class Difference:
 
     name: str
     mean: float | None
-    interval: Interval | None
+    interval: Interval | None = None
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A free-response curve: (false positives per case, sensitivity), ascending in both."""
-
-    name: str
-    points: tuple[tuple[float, float], ...]
-
-
 def strip_plot(
-    strips: Sequence[Strip], title: str, *, bounds: Bounds = (None, None), most_points: int = 1500
+    strips: Sequence[Strip], title: str, *, bounds: Bounds = (None, None), most_points: int = MOST_POINTS
 ) -> str:
     """The values of each label in a row: a point per case over the quartiles, the median and the mean.
 
-    The box spans the quartiles with the median as a line; the diamond is the mean, with its interval. Points
-    that would cover each other are set side by side. A row without cases says so.
+    The box spans the quartiles, the line in it is the median, the diamond the mean with its interval. Points
+    that would cover each other are set side by side. Cases that count with a penalty are crosses; where
+    penalties lie so far out that they would crush the scale, they stand in a lane of their own at the right
+    and a mean beyond the scale is given in words. A row without cases says so.
 
     Args:
         strips: the rows, from the top.
@@ -96,194 +89,159 @@ def strip_plot(
         bounds: values that cannot be passed, such as 0 and 1.
         most_points: where all rows together hold more, each shows how many values fall into each of 60 parts
             of the scale instead.
+
+    Raises:
+        ConfigurationError: a value is not finite.
     """
-    values = [value for strip in strips for _, value in strip.points]
+    values = [value for strip in strips for value in strip.counted]
     if not values:
-        return _nothing(title)
+        return nothing(title)
+    lane = _crushed(strips)
     ends = [end for strip in strips if strip.interval for end in strip.interval]
-    scale = scale_for([*values, *ends], _SIDE, WIDTH - _SIDE, bounds)
+    measured = [value for strip in strips for _, value in strip.points] if lane else [*values, *ends]
+    scale = scale_for(measured, _SIDE, WIDTH - _SIDE - (_LANE if lane else 0), bounds)
     bottom = _PITCH * len(strips) + 4
     parts = [x_axis(scale, 4, bottom, title)]
+    if lane:
+        parts.append(text_at(WIDTH - 4, bottom + 15, "no value", class_="dim", anchor="end"))
     for n, strip in enumerate(strips):
         parts.append(_strip(strip, scale, _PITCH * n, binned=len(values) > most_points))
     told = "; ".join(_told(strip) for strip in strips)
     return drawing((WIDTH, bottom + 40), title, f"{told}.", parts)
 
 
-def agreement_plot(agreement: Agreement, *, most_points: int = 1500) -> str:
-    """Bland–Altman plot: difference of prediction and reference over their mean.
-
-    Lines are the bias and the limits of agreement, bands their 95 % intervals. Without limits, for fewer
-    than three pairs, the points stand alone.
-
-    Args:
-        agreement: of one label.
-        most_points: with more pairs, squares tell how many lie there.
-    """
-    title = f"{agreement.label}: volume, prediction − reference ({agreement.unit})"
-    if not agreement.pairs:
-        return _nothing(title)
-    left, top, right, bottom = _AGREEMENT
-    means = [(p + r) / 2 for _, p, r in agreement.pairs]
-    gaps = [p - r for _, p, r in agreement.pairs]
-    limits = agreement.bland_altman
-    shown = [] if limits is None else [*limits.bias_ci95, *limits.lower_ci95, *limits.upper_ci95]
-    across = scale_for(means, left + 6, right - 6, (0.0, None))
-    up = scale_for([0.0, *gaps, *shown], bottom, top)
-    parts = [x_axis(across, top, bottom, f"Mean of prediction and reference ({agreement.unit})")]
-    parts += [y_axis(up, left, right), line(left, up(0), right, up(0), "zero")]
-    if limits is not None:
-        parts.append(_limits(limits, up, (left, right)))
-    if len(means) > most_points:
-        parts.append(_density([(across(m), up(g)) for m, g in zip(means, gaps, strict=True)]))
-    else:
-        dots = [
-            _dot(across(m), up(g), f"{case}: {number_text(p)} and {number_text(r)} {agreement.unit}")
-            for (case, p, r), m, g in zip(agreement.pairs, means, gaps, strict=True)
-        ]
-        parts.append(element("g", *dots, class_="dots"))
-    return drawing((WIDTH, bottom + 40), title, _agreement_told(agreement), parts)
-
-
-def froc_plot(curves: Sequence[Curve], title: str = "Free-response curve") -> str:
-    """Sensitivity over false positives per case, from 1/8 to 8 on a logarithmic scale.
-
-    What lies beyond the scale is drawn at its end. Curves are told apart by colour and, at their end, by
-    name.
-    """
-    drawn = [curve for curve in curves if curve.points]
-    if not drawn:
-        return _nothing(title)
-    left, top, right, bottom = _FROC
-    across = Scale(-3.0, 3.0, left, right, tuple(map(float, range(-3, 4))))
-    up = Scale(0.0, 1.0, bottom, top, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
-    parts = [y_axis(up, left, right)]
-    for exponent, text in zip(across.ticks, ("1/8", "1/4", "1/2", "1", "2", "4", "8"), strict=True):
-        x = across(exponent)
-        parts += [
-            line(x, top, x, bottom, "grid"),
-            text_at(x, bottom + 15, text, class_="dim", anchor="middle"),
-        ]
-    middle = (left + right) / 2
-    parts.append(text_at(middle, bottom + 32, "False positives per case", class_="dim", anchor="middle"))
-    for n, curve in enumerate(drawn):
-        places = [(across(_exponent(rate)), up(sensitivity)) for rate, sensitivity in curve.points]
-        route = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        colour = f"curve c{n % _COLOURS}"
-        parts.append(element("polyline", element("title", words(curve.name)), points=route, class_=colour))
-        parts.append(_key(curve.name, n, bottom + 52 + 18 * n, left))
-    told = "; ".join(f"{c.name}: sensitivity up to {number_text(c.points[-1][1])}" for c in drawn)
-    return drawing((WIDTH, bottom + 48 + 18 * len(drawn)), title, f"{told}.", parts)
-
-
 def difference_plot(rows: Sequence[Difference], title: str) -> str:
-    """The mean difference of two models for each label, with its 95 % interval, beside the line of none."""
-    known = [row for row in rows if row.mean is not None]
-    if not known:
-        return _nothing(title)
-    values = [row.mean for row in known if row.mean is not None]
-    ends = [end for row in known if row.interval for end in row.interval]
+    """The mean difference of two models for each label, with its 95 % interval, beside the line of none.
+
+    Raises:
+        ConfigurationError: a value is not finite.
+    """
+    values = [row.mean for row in rows if row.mean is not None]
+    if not values:
+        return nothing(title)
+    ends = [end for row in rows if row.mean is not None and row.interval for end in row.interval]
     scale = scale_for([0.0, *values, *ends], _SIDE, WIDTH - _SIDE)
-    pitch = 40
-    bottom = pitch * len(rows) + 4
+    bottom = _LOW_PITCH * len(rows) + 4
     parts = [x_axis(scale, 4, bottom, title), line(scale(0), 4, scale(0), bottom, "zero")]
     told = []
     for n, row in enumerate(rows):
-        y = pitch * n + 29
-        parts.append(_row_name(row.name, row.note, pitch * n))
-        if row.mean is None:
-            told.append(f"{row.name}: {_NO_CASES}")
-            continue
-        texts = number_texts([row.mean, *(row.interval or ())])
-        words_ = texts[0] + (f", 95 % interval {texts[1]} to {texts[2]}" if row.interval else "")
-        told.append(f"{row.name}: {words_}")
-        parts.append(_mean(row.mean, row.interval, scale, y, told[-1]))
+        note = row.note if row.mean is not None else _NO_CASES
+        parts.append(_row_name(row.name, note, _LOW_PITCH * n))
+        text = f"{row.name}: {_NO_CASES}"
+        if row.mean is not None:
+            numbers = number_texts([row.mean, *(row.interval or ())])
+            span = f", 95 % interval {numbers[1]} to {numbers[2]}" if row.interval else ""
+            text = f"{row.name}: {numbers[0]}{span}"
+            parts.append(_mean(row.mean, row.interval, scale, _LOW_PITCH * n + 29, text))
+        told.append(text)
     return drawing((WIDTH, bottom + 40), title, f"{'; '.join(told)}.", parts)
 
 
+def nothing(title: str) -> str:
+    """What stands in place of a plot without cases."""
+    text = f"{shortened(title, 50)}: {_NO_CASES}"
+    return drawing((WIDTH, 56), title, f"{_NO_CASES}.", [text_at(_SIDE, 34, text, class_="dim")])
+
+
+def dot(x: float, y: float, text: str) -> str:
+    """A point that tells ``text`` where a pointer rests on it."""
+    return element("circle", element("title", words(text)), cx=x, cy=y, r=_RADIUS)
+
+
+def cases(count: int) -> str:
+    """``3 cases``, ``1 case`` or ``no cases``."""
+    return "1 case" if count == 1 else f"{count} cases" if count else _NO_CASES
+
+
+def _crushed(strips: Sequence[Strip]) -> bool:
+    """Whether penalties would leave less than half of the scale to what was measured."""
+    measured = [value for strip in strips for _, value in strip.points]
+    penalties = [value for strip in strips for _, value in strip.penalised]
+    if not (measured and penalties):
+        return False
+    low, high = min(measured), max(measured)
+    return max(penalties) > high + (high - low)
+
+
 def _strip(strip: Strip, scale: Scale, top: float, *, binned: bool) -> str:
-    note = ", ".join(filter(None, (_cases(len(strip.points)), strip.note)))
-    parts = [_row_name(strip.name, note, top)]
-    if not strip.points:
+    counted = strip.counted
+    notes = [cases(len(counted))]
+    if strip.penalised:
+        notes.append(f"{len(strip.penalised)} without a value")
+    beyond = strip.mean is not None and not scale.low <= strip.mean <= scale.high
+    if beyond and strip.mean is not None:
+        notes.append(f"mean {number_text(strip.mean)}")
+    parts = [_row_name(strip.name, ", ".join(filter(None, (*notes, strip.note))), top)]
+    if not counted:
         return element("g", *parts)
     middle = top + 20 + _BAND / 2
-    low, median, high = (float(q) for q in np.percentile([v for _, v in strip.points], (25, 50, 75)))
+    low, median, high = (float(q) for q in np.percentile(counted, (25, 50, 75)))
     box = {"x": scale(low), "y": middle - _BAND / 2, "width": max(scale(high) - scale(low), 1.0)}
     parts.append(element("rect", height=_BAND, class_="box", **box))
     parts.append(_bins(strip, scale, middle) if binned else _swarm(strip, scale, middle))
+    parts.append(_crosses(strip, scale, middle))
     parts.append(line(scale(median), middle - _BAND / 2, scale(median), middle + _BAND / 2, "median"))
-    if strip.mean is not None:
+    if strip.mean is not None and not beyond:
         parts.append(_mean(strip.mean, strip.interval, scale, middle, f"mean {number_text(strip.mean)}"))
     return element("g", *parts)
 
 
 def _swarm(strip: Strip, scale: Scale, middle: float) -> str:
     """Each case as a point, those of nearly the same value one above the other."""
-    cells: dict[int, list[tuple[str, float]]] = {}
+    cells: dict[int, list[Place]] = {}
     for case, value in strip.points:
         cells.setdefault(math.floor(scale(value) / _CELL), []).append((case, value))
     dots = []
     for cell in sorted(cells):
         members = sorted(cells[cell], key=lambda point: (point[1], point[0]))
-        step = min(_CELL, (_BAND - 2 * _RADIUS) / max(len(members) - 1, 1))
-        for rank, (case, value) in enumerate(members):
-            offset = (rank + 1) // 2 * step * (-1 if rank % 2 else 1)
-            dots.append(_dot(scale(value), middle + offset, f"{case}: {number_text(value)}"))
+        for (case, value), offset in zip(members, _offsets(len(members)), strict=True):
+            dots.append(dot(scale(value), middle + offset, f"{case}: {number_text(value)}"))
     return element("g", *dots, class_="dots")
+
+
+def _offsets(count: int) -> list[float]:
+    """Distances from the middle of the row: 0, up, down, up … within the band."""
+    step = min(_CELL, (_BAND - 2 * _RADIUS) / max(count - 1, 1))
+    return [(rank + 1) // 2 * step * (-1 if rank % 2 else 1) for rank in range(count)]
 
 
 def _bins(strip: Strip, scale: Scale, middle: float) -> str:
     """How many cases fall into each part of the scale, as bars about the middle of the row."""
     width = (scale.end - scale.start) / _BINS
     counts = Counter(min(int((scale(value) - scale.start) / width), _BINS - 1) for _, value in strip.points)
-    most = max(counts.values())
+    most = max(counts.values(), default=0)
     bars = []
     for place, count in sorted(counts.items()):
         height = max(_BAND * count / most, 1.0)
-        edges = (scale.low + (scale.high - scale.low) * n / _BINS for n in (place, place + 1))
-        text = f"{' to '.join(number_texts(list(edges)))}: {_cases(count)}"
+        edges = [scale.low + (scale.high - scale.low) * n / _BINS for n in (place, place + 1)]
+        text = f"{' to '.join(number_texts(edges))}: {cases(count)}"
         size = {"width": width - 0.5, "height": height}
         x, y = scale.start + width * place, middle - height / 2
         bars.append(element("rect", element("title", words(text)), x=x, y=y, **size))
     return element("g", *bars, class_="bars")
 
 
-def _density(places: Iterable[tuple[float, float]]) -> str:
-    counts = Counter((math.floor(x / _CELL), math.floor(y / _CELL)) for x, y in places)
-    most = max(counts.values())
-    cells = [
-        element(
-            "rect",
-            element("title", _cases(count)),
-            x=column * _CELL,
-            y=row * _CELL,
-            width=_CELL,
-            height=_CELL,
-            fill_opacity=0.2 + 0.8 * math.sqrt(count / most),
-        )
-        for (column, row), count in sorted(counts.items())
-    ]
-    return element("g", *cells, class_="cells")
+def _crosses(strip: Strip, scale: Scale, middle: float) -> str:
+    """Cases that count with a penalty: at its value, or in the lane where that lies beyond the scale."""
+    places: dict[float, list[Place]] = {}
+    for case, value in sorted(strip.penalised, key=lambda point: (point[1], point[0])):
+        x = scale(value) if scale.low <= value <= scale.high else scale.end + _LANE - 14
+        places.setdefault(x, []).append((case, value))
+    marks = []
+    for x, members in sorted(places.items()):
+        if len(members) > _MOST_CROSSES:
+            marks.append(text_at(x, middle + 4, f"{len(members)} ×", anchor="middle"))
+            continue
+        for (case, value), offset in zip(members, _offsets(len(members)), strict=True):
+            text = f"{case}: no value, counts {number_text(value)}"
+            marks.append(_cross(x, middle + offset, text))
+    return element("g", *marks, class_="crosses") if marks else ""
 
 
-def _limits(limits: BlandAltman, up: Scale, sides: tuple[float, float]) -> str:
-    left, right = sides
-    named = (
-        ("upper", limits.upper, limits.upper_ci95, "limit"),
-        ("bias", limits.bias, limits.bias_ci95, "bias"),
-        ("lower", limits.lower, limits.lower_ci95, "limit"),
-    )
-    texts = number_texts([limits.upper, limits.bias, limits.lower])
-    parts = []
-    lowest = -math.inf
-    for (name, value, (low, high), class_), text in zip(named, texts, strict=True):
-        band = {"x": left, "y": up(high), "width": right - left, "height": up(low) - up(high)}
-        parts.append(element("rect", class_=f"band {class_}", **band))
-        parts.append(line(left, up(value), right, up(value), class_))
-        y = max(up(value) + 4, lowest + 14)
-        parts.append(text_at(right + 6, y, f"{name} {text}"))
-        lowest = y
-    return element("g", *parts)
+def _cross(x: float, y: float, text: str) -> str:
+    r = 3.2
+    route = f"M{x - r:.1f} {y - r:.1f}l{2 * r:.1f} {2 * r:.1f}m0 {-2 * r:.1f}l{-2 * r:.1f} {2 * r:.1f}"
+    return element("path", element("title", words(text)), d=route)
 
 
 def _mean(mean: float, interval: Interval | None, scale: Scale, y: float, text: str) -> str:
@@ -297,53 +255,17 @@ def _mean(mean: float, interval: Interval | None, scale: Scale, y: float, text: 
 
 
 def _row_name(name: str, note: str, top: float) -> str:
-    room = max(8, min(_LONGEST_NAME, 58 - len(note)))
+    room = max(8, min(_LONGEST_NAME, _NOTE_ROOM - len(note)))
     parts = [text_at(_SIDE, top + 15, shortened(name, room), class_="name")]
     if note:
         parts.append(text_at(WIDTH - _SIDE, top + 15, note, class_="dim", anchor="end"))
     return "".join(parts)
 
 
-def _key(name: str, number: int, y: float, left: float) -> str:
-    swatch = line(left, y - 4, left + 20, y - 4, f"curve c{number % _COLOURS}")
-    return swatch + text_at(left + 28, y, shortened(name, _LONGEST_NAME))
-
-
-def _dot(x: float, y: float, text: str) -> str:
-    return element("circle", element("title", words(text)), cx=x, cy=y, r=_RADIUS)
-
-
-def _exponent(rate: float) -> float:
-    return math.log2(rate) if rate > 0 else -math.inf
-
-
-def _cases(count: int) -> str:
-    return "1 case" if count == 1 else f"{count} cases" if count else _NO_CASES
-
-
 def _told(strip: Strip) -> str:
-    if not strip.points:
+    values = strip.counted
+    if not values:
         return f"{strip.name}: {_NO_CASES}"
-    values = [value for _, value in strip.points]
     low, median, high = number_texts([min(values), float(np.median(values)), max(values)])
-    note = f", {strip.note}" if strip.note else ""
-    return f"{strip.name}: {_cases(len(values))}, median {median}, from {low} to {high}{note}"
-
-
-def _agreement_told(agreement: Agreement) -> str:
-    limits = agreement.bland_altman
-    if limits is None:
-        return (
-            f"{_cases(len(agreement.pairs))}; no limits of agreement: {agreement.reason or 'not computed'}."
-        )
-    bias, lower, upper = number_texts([limits.bias, limits.lower, limits.upper])
-    return (
-        f"{_cases(len(agreement.pairs))}; bias {bias} {agreement.unit}, "
-        f"95 % limits of agreement {lower} to {upper} {agreement.unit}."
-    )
-
-
-def _nothing(title: str) -> str:
-    return drawing(
-        (WIDTH, 56), title, f"{_NO_CASES}.", [text_at(_SIDE, 34, f"{title}: {_NO_CASES}", class_="dim")]
-    )
+    without = f", {len(strip.penalised)} of them without a value" if strip.penalised else ""
+    return f"{strip.name}: {cases(len(values))}{without}, median {median}, from {low} to {high}"
