@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from medseg.workflows.segment import Step
+    from medseg.workflows.outputs import Step
 
 
 class ProgressBars:
-    """A listener for `medseg.workflows.segment`: one bar over the cases, one over the windows of each.
+    """A listener for the workflows: one bar over the cases, one over the windows of each.
 
     Use it as a context manager; leaving it closes the bars.
     """

@@ -14,8 +14,8 @@ from medseg.io.read import read_volume
 from medseg.io.write import write_volume
 from medseg.spatial.crop import crop_to_box_mm
 from medseg.spatial.resample import resample_volume
-from medseg.workflows.outputs import CaseResult
-from medseg.workflows.segment import Listener, SegmentOptions, segment
+from medseg.workflows.outputs import CaseResult, Listener
+from medseg.workflows.segment import SegmentOptions, segment
 
 BUNDLE = "hippocampus_mr_unet3d"
 DESCRIPTION = (

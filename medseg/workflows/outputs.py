@@ -1,10 +1,10 @@
-"""Where results lie, and the record of a run."""
+"""Where results lie, what a listener is told, and the record of a run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,6 +54,30 @@ class CaseResult:
             "message": str(self.error) if known else f"a bug in medseg: {self.error!r}",
             "retryable": self.error.retryable if isinstance(self.error, MedsegError) else False,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a listener is told while a run goes on.
+
+    Attributes:
+        case_id: the case at work.
+        case_number: 1 for the first.
+        case_count: of all cases in the run.
+        done: parts of this case that are done, such as windows; 0 when it starts.
+        total: parts of this case, or None before they are known.
+        result: set once, when the case has ended.
+    """
+
+    case_id: str
+    case_number: int
+    case_count: int
+    done: int = 0
+    total: int | None = None
+    result: CaseResult | None = None
+
+
+Listener = Callable[[Step], None]
 
 
 def folder_for(out: Path, case_id: str, sources: Mapping[str, str]) -> Path:

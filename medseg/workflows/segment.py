@@ -25,31 +25,7 @@ from medseg.report.build import build_report, write_report
 from medseg.report.report import Provenance, Report, versions
 from medseg.spatial.case import Case, CaseRef
 from medseg.spatial.volume import Unit, Volume
-from medseg.workflows.outputs import CaseResult, folder_for, write_run
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a listener is told while a run goes on.
-
-    Attributes:
-        case_id: the case at work.
-        case_number: 1 for the first.
-        case_count: of all cases in the run.
-        done: windows of this case that are done; 0 when it starts.
-        total: windows of this case, or None before they are known.
-        result: set once, when the case has ended.
-    """
-
-    case_id: str
-    case_number: int
-    case_count: int
-    done: int = 0
-    total: int | None = None
-    result: CaseResult | None = None
-
-
-Listener = Callable[[Step], None]
+from medseg.workflows.outputs import CaseResult, Listener, Step, folder_for, write_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from medseg.cli.progress import ProgressBars
 from medseg.errors import InputError
-from medseg.workflows.outputs import CaseResult
-from medseg.workflows.segment import Step
+from medseg.workflows.outputs import CaseResult, Step
 
 STEPS = [
     Step("a", 1, 2),

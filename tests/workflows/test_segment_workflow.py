@@ -14,7 +14,8 @@ from medseg.errors import ConfigurationError, InputError
 from medseg.inference.predictor import PredictorOptions
 from medseg.io.read import read_segmentation
 from medseg.workflows import segment as module
-from medseg.workflows.segment import SegmentOptions, Step, segment
+from medseg.workflows.outputs import Step
+from medseg.workflows.segment import SegmentOptions, segment
 
 
 def _scan(path, seed=0, affine=None, shape=(12, 10, 9)):
