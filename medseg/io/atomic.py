@@ -47,6 +47,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             part.unlink(missing_ok=True)
 
 
+def made_folder(path: Path) -> Path:
+    """The folder, made with its parents where it is missing.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
+    with _clear_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 @contextmanager
 def commit_folder(final: Path) -> Iterator[Path]:
     """A hidden folder that becomes ``final`` at the end of the block, and not before.

@@ -9,6 +9,7 @@ from pathlib import Path
 from medseg.bundle.bundle import load_bundle
 from medseg.bundle.store import find_bundle
 from medseg.errors import ConfigurationError
+from medseg.io.atomic import made_folder
 from medseg.io.limits import Limits
 from medseg.io.read import read_volume
 from medseg.io.write import write_volume
@@ -47,7 +48,7 @@ def demo(
     limits = limits or Limits()
     bundle = load_bundle(find_bundle(BUNDLE, bundle_folders))
     head = read_volume(template_path(), limits)
-    inputs = out / "input"
+    inputs = made_folder(out / "input")
     for name, (lower, upper) in BOXES_MM.items():
         part = crop_to_box_mm(head.geometry, lower, upper)
         write_volume(resample_volume(head, part), inputs / f"{name}.nii.gz")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medseg.errors import MedsegError
-from medseg.io.atomic import write_atomically
+from medseg.io.atomic import made_folder, write_atomically
 from medseg.report.report import NOTICE, Provenance
 
 
@@ -113,8 +113,7 @@ def write_run(out: Path, results: Sequence[CaseResult], provenance: Provenance) 
         },
     }
     text = json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "run.json", lambda path: _write_text(path, text))
+    write_atomically(made_folder(out) / "run.json", lambda path: _write_text(path, text))
 
 
 def _write_text(path: Path, text: str) -> None:
