@@ -14,6 +14,7 @@ from medseg.evaluate.definitions import EMPTY_CASES
 from medseg.evaluate.evaluation import Comparison, Evaluation, Subgroup
 from medseg.evaluate.froc import Froc
 from medseg.report.evaluation_tables import (
+    COLUMNS,
     Grid,
     agreement_grid,
     all_numbers,
@@ -198,7 +199,7 @@ def _verdict(found: Comparison) -> str:
 def _cards(evaluation: Evaluation, pictures: Mapping[str, Picture]) -> list[_Card]:
     """The worst cases, and all others with a picture, the worst first."""
     cases = {case.case_id: case for case in evaluation.cases}
-    metrics = main_metrics(evaluation.metrics)
+    metrics = main_metrics(evaluation.metrics, COLUMNS)
     cards = []
     for place, ranked in enumerate(rank_cases(evaluation)):
         picture = pictures.get(ranked.case_id)

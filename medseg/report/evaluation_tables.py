@@ -22,6 +22,9 @@ from medseg.report.metric_names import main_metrics, metric_heading, ranking_met
 from medseg.report.numbers import fixed_text, number_text, number_texts
 from medseg.report.tables import MISSING
 
+COLUMNS = 4
+"""Metrics side by side in a table; more do not fit a page."""
+
 _MISSED = "missed"
 _INVENTED = "false positive"
 
@@ -133,7 +136,7 @@ def one_sided(evaluation: Evaluation, label: str) -> tuple[list[str], list[str]]
 
 def overview(evaluation: Evaluation) -> Grid:
     """One row per label: cases, missed, and mean with interval and median of the main metrics."""
-    metrics = main_metrics(evaluation.metrics)
+    metrics = main_metrics(evaluation.metrics, COLUMNS)
     known = {(summary.label, summary.metric): summary for summary in evaluation.summaries}
     rows = []
     for label in evaluation.labels:
@@ -199,7 +202,9 @@ def comparison_grid(comparisons: Iterable[Comparison]) -> Grid:
 
 def subgroup_grid(groups: Sequence[Subgroup], label: str) -> Grid:
     """One row per value of an attribute, for one label."""
-    metrics = main_metrics(list(dict.fromkeys(s.metric for group in groups for s in group.summaries)))
+    metrics = main_metrics(
+        list(dict.fromkeys(s.metric for group in groups for s in group.summaries)), COLUMNS
+    )
     rows = []
     for group in groups:
         known = {summary.metric: summary for summary in group.summaries if summary.label == label}

@@ -35,7 +35,8 @@ _FIRST = (
     "cldice", "sensitivity", "precision",
 )  # fmt: skip
 _RANKED_BY = ("dice", "lesion_dice", "cc_dice", "pq", "f1", "iou")
-_MOST_MAIN = 6
+MAIN = 6
+"""Metrics that are drawn at once; the others are folded."""
 
 
 def metric_title(metric: str) -> str:
@@ -76,17 +77,17 @@ def value_bounds(metric: str) -> tuple[float | None, float | None]:
     return (0.0, None) if way == "lower" or metric_unit(metric) else (0.0, 1.0)
 
 
-def main_metrics(metrics: Sequence[str]) -> list[str]:
-    """At most six metrics that say most of it: overlap, surface, volume, detection, in this order.
+def main_metrics(metrics: Sequence[str], most: int = MAIN) -> list[str]:
+    """The metrics that say most of it: overlap, surface, volume, detection, in this order.
 
-    Where none of them occurs, the first six.
+    Where none of them occurs, the first ones.
     """
     found: list[str] = []
     for start in _FIRST:
         name = _first(metrics, start)
         if name is not None and name not in found and not (start == "hd95" and _has(found, "hd95")):
             found.append(name)
-    return found[:_MOST_MAIN] or list(metrics[:_MOST_MAIN])
+    return found[:most] or list(metrics[:most])
 
 
 def ranking_metric(metrics: Sequence[str]) -> str | None:

@@ -26,7 +26,7 @@ _BAND = 26
 _RADIUS = 2.6
 _CELL = 5.0
 _BINS = 60
-_LANE = 40
+_LANE = 60
 _MOST_CROSSES = 9
 _LONGEST_NAME = 34
 _NOTE_ROOM = 58
@@ -225,7 +225,7 @@ def _crosses(strip: Strip, scale: Scale, middle: float) -> str:
     """Cases that count with a penalty: at its value, or in the lane where that lies beyond the scale."""
     places: dict[float, list[Place]] = {}
     for case, value in sorted(strip.penalised, key=lambda point: (point[1], point[0])):
-        x = scale(value) if scale.low <= value <= scale.high else scale.end + _LANE - 14
+        x = scale(value) if scale.low <= value <= scale.high else scale.end + 36
         places.setdefault(x, []).append((case, value))
     marks = []
     for x, members in sorted(places.items()):
