@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medseg.measure.diameter import SlicePlane
+from medseg.spatial.volume import Unit
 
 _OUTLINE = "on the outline along the voxel faces"
 _WHOLE = "over all voxels of the object; separate parts are spanned"
 _CENTROID = "mean of the voxel centres; patient coordinates R, A, S (RAS+), mm from the scan's origin"
 _EXTENT = "side of the smallest box along the patient's axes R, A, S that holds the outline"
+
+_MOMENTS = (
+    "moments of the voxel centres in mm, as in PyRadiomics and IBSI; ITK's elongation and flatness are others"
+)
+_BALL = "a ball of 1 ml (voxels whose centres lie within 6.204 mm of its centre)"
+_PEAK = "EANM guideline 2.0 (2015), PERCIST 1.0 (2009)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,14 @@ def definitions(
         "sphericity": Definition(
             "1", "surface of the ball of the same volume over surface_area_mm2 (Wadell)"
         ),
+        "elongation": Definition(
+            "1",
+            f"root of the middle over the largest principal moment, 1 where round; {_MOMENTS}",
+        ),
+        "flatness": Definition(
+            "1",
+            f"root of the smallest over the largest principal moment, 1 where round; {_MOMENTS}",
+        ),
         "touches_border": Definition(
             "1", "1 where the object reaches the edge of the image and may be cut off, else 0"
         ),
@@ -70,6 +85,8 @@ def definitions(
         table["area_mm2"] = Definition("mm2", "voxel count times the area of a voxel in the slice")
     if intensity_unit is not None:
         table |= _intensity(intensity_unit)
+        if intensity_unit != Unit.HU.value:
+            table |= _uptake()
     return table
 
 
@@ -91,4 +108,22 @@ def _intensity(unit: str) -> dict[str, Definition]:
         "intensity_median": Definition(unit, "median over the object's voxels"),
         "intensity_p05": Definition(unit, "5th percentile, linear between ranks"),
         "intensity_p95": Definition(unit, "95th percentile, linear between ranks"),
+    }
+
+
+def _uptake() -> dict[str, Definition]:
+    return {
+        "suv_mean": Definition("SUV", "SUVmean: mean over the object's voxels"),
+        "suv_max": Definition("SUV", "SUVmax: highest voxel in the object"),
+        "suv_peak": Definition(
+            "SUV",
+            f"SUVpeak: highest mean over {_BALL} centred on a voxel of the object; the ball may reach beyond "
+            f"the object, at the edge of the image its part inside counts; {_PEAK}, IBSI 0F91",
+        ),
+        "suv_peak_inside": Definition(
+            "SUV", f"as suv_peak, over balls that lie wholly in the object; {_BALL}"
+        ),
+        "total_lesion_glycolysis": Definition(
+            "SUV*ml", "TLG: suv_mean times volume_ml (Larson 1999); grams where SUV is by body weight"
+        ),
     }

@@ -21,26 +21,40 @@ from medseg.measure.diameter import (
     slice_plane,
 )
 from medseg.measure.intensity import intensity_values
+from medseg.measure.lesions import lesion_load
 from medseg.measure.measurement import Measurement
-from medseg.measure.shape import crofton_weights, extents_mm, sphericity, surface_area_mm2
+from medseg.measure.shape import (
+    crofton_weights,
+    elongation_and_flatness,
+    extents_mm,
+    principal_moments_mm2,
+    sphericity,
+    surface_area_mm2,
+)
+from medseg.measure.uptake import uptake_values
 from medseg.measure.volumetry import SINGLE_SLICE, touches_border, volume_values
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.segmentation import Segmentation
-from medseg.spatial.volume import Volume
+from medseg.spatial.volume import Unit, Volume
 
 NOT_PRESENT = "not present"
 PIXEL_SIZE_UNKNOWN = "pixel size unknown"
+SINGLE_VOXEL = "a single voxel has no axes"
 
 
 def measure(
     segmentation: Segmentation, instances: InstanceMap | None = None, image: Volume | None = None
 ) -> list[Measurement]:
-    """Volumes, places, diameters, surfaces and, with an image, intensities.
+    """Volumes, places, diameters, surfaces, forms and, with an image, intensities and uptake.
 
     Every label of the table is measured as a whole, then each of its instances. A label that does not occur
     has a voxel count and a volume of 0 and for everything else the reason "not present". Where the pixel
     size is unknown, everything in millimetres has the reason "pixel size unknown". Diameters lie on the
     outline along the voxel faces; what else defines a number stands in its ``method``.
+
+    Uptake values (SUV) need an image in SUV: with another unit they have a reason, and in Hounsfield units,
+    where they mean nothing, they are left out. Lesion count and load are given for labels as a whole, where
+    instances are given and the label's kind is ``thing`` or it has any.
 
     Args:
         segmentation: the label map.
@@ -62,11 +76,12 @@ def measure(
                 "resample one onto the other first"
             )
     grid = _Grid.of(geometry, image)
-    return [
-        measurement
-        for target in _targets(segmentation, instances)
-        for measurement in _measurements(target, grid)
-    ]
+    found: list[Measurement] = []
+    for target in _targets(segmentation, instances):
+        found += _measurements(target, grid)
+        if instances is not None and target.instance is None:
+            found += lesion_load(segmentation.table.by_name(target.label), instances)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +160,8 @@ def _values(target: _Target, grid: _Grid) -> dict[str, float | str]:
         values |= _shape_values(mask, region, grid)
     if grid.image is not None:
         values |= intensity_values(grid.image.array[region.slices][mask])
+        if grid.image.unit is not Unit.HU:
+            values |= uptake_values(mask, region, grid.image)
     return values
 
 
@@ -167,7 +184,10 @@ def _shape_values(mask: NDArray[np.bool_], region: Region, grid: _Grid) -> dict[
         "axial_slice_index": float(axial.slice_index),
         "longest_diameter_mm": longest_diameter(corners, geometry),
     }
+    ratios = elongation_and_flatness(principal_moments_mm2(mask, geometry))
+    values["elongation"], values["flatness"] = (SINGLE_VOXEL, SINGLE_VOXEL) if ratios is None else ratios
     if grid.surface_weights is None:
+        values["flatness"] = SINGLE_SLICE
         return values | {"surface_area_mm2": SINGLE_SLICE, "sphericity": SINGLE_SLICE}
     area = surface_area_mm2(mask, grid.surface_weights)
     values["surface_area_mm2"] = area

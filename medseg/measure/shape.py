@@ -12,6 +12,7 @@ from scipy.spatial import SphericalVoronoi
 
 from medseg.spatial.geometry import Geometry
 
+_NO_WIDTH = 1e-12
 _OFFSETS = tuple(o for o in itertools.product((-1, 0, 1), repeat=3) if o > (0, 0, 0))
 
 
@@ -67,3 +68,47 @@ def sphericity(volume_mm3: float, area_mm2: float) -> float:
     H. Wadell, "Volume, shape, and roundness of quartz particles" (1935).
     """
     return float(math.cbrt(math.pi * (6 * volume_mm3) ** 2) / area_mm2)
+
+
+def principal_moments_mm2(mask: NDArray[np.bool_], geometry: Geometry) -> tuple[float, float, float]:
+    """Variances of the voxel centres along the object's principal axes, smallest first, in mm².
+
+    They are the eigenvalues of the covariance (divided by the number of voxels) of the centres in the
+    patient, so they hold on oblique and on sheared grids. A voxel's own size does not enter.
+
+    Args:
+        mask: (i, j, k), the object or a crop of it; at least one voxel.
+        geometry: the grid, calibrated.
+    """
+    count = int(np.count_nonzero(mask))
+    index = [np.arange(n, dtype=np.float64) for n in mask.shape]
+    planes = {pair: np.count_nonzero(mask, axis=3 - sum(pair)) for pair in ((0, 1), (0, 2), (1, 2))}
+    lines = [planes[0, 1].sum(axis=1), planes[0, 1].sum(axis=0), planes[0, 2].sum(axis=0)]
+    away = [at - float(at @ line) / count for at, line in zip(index, lines, strict=True)]
+    covariance = np.diag([float(a**2 @ line) / count for a, line in zip(away, lines, strict=True)])
+    for (a, b), plane in planes.items():
+        covariance[a, b] = covariance[b, a] = float(away[a] @ plane @ away[b]) / count
+    steps = geometry.affine[:3, :3]
+    least, minor, major = np.linalg.eigvalsh(steps @ covariance @ steps.T)
+    floor = _NO_WIDTH * major
+    return (float(least) if least > floor else 0.0), (float(minor) if minor > floor else 0.0), float(major)
+
+
+def elongation_and_flatness(moments_mm2: tuple[float, float, float]) -> tuple[float, float] | None:
+    """Second and third axis of the object over its first: 1 is round, 0 is a line or a plane.
+
+    Elongation is the root of the middle over the largest principal moment, flatness that of the smallest
+    over the largest, as in PyRadiomics and IBSI (Q3CK, N17B). ITK gives other ratios the same names.
+
+    A. Zwanenburg et al., "The image biomarker standardization initiative", Radiology 295 (2020).
+
+    Args:
+        moments_mm2: from `principal_moments_mm2`.
+
+    Returns:
+        Elongation and flatness, or None for a single voxel, which has no axes.
+    """
+    least, minor, major = moments_mm2
+    if major <= 0:
+        return None
+    return math.sqrt(minor / major), math.sqrt(least / major)

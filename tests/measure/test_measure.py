@@ -11,6 +11,7 @@ from medseg.instances.instance import Instance, InstanceMap
 from medseg.instances.split import SplitOptions, split
 from medseg.io.read import read_segmentation
 from medseg.measure.measure import measure
+from medseg.measure.uptake import UPTAKE_NAMES
 from medseg.measure.volumetry import SINGLE_SLICE
 from medseg.phantoms import abdomen, oblique_geometry
 from medseg.spatial import Geometry, Label, LabelTable, Segmentation, Unit, Volume
@@ -38,7 +39,7 @@ def test_labels_then_their_instances_each_with_everything(scene):
     found = measure(scene.segmentation, split(scene.segmentation), scene.volume)
     order = list(dict.fromkeys((m.label, m.instance) for m in found))
     assert order == [("liver", None), ("spleen", None), ("lesion", None), ("lesion", 1), ("lesion", 2)]
-    assert len(found) == 5 * 23
+    assert len(found) == 5 * 25 + 2
     assert len({(m.label, m.instance, m.name) for m in found}) == len(found)
     assert all(m.value is not None and m.method for m in found)
     table = lookup(found)
@@ -86,7 +87,7 @@ def test_an_absent_label_has_volume_0_and_a_reason_for_the_rest():
     found = lookup(measure(Segmentation(labels, geometry, table), image=image))
     for (label, _, name), entry in found.items():
         if label == "liver":
-            assert entry.reason is None
+            assert (entry.reason is None) == (name != "suv_peak_inside")
         elif name in {"voxel_count", "volume_ml"}:
             assert entry.value == 0
         else:
@@ -103,10 +104,12 @@ def test_an_unknown_pixel_size_leaves_counts_and_intensities():
     segmentation = Segmentation(labels, geometry, table)
     image = Volume(np.full(geometry.shape, 7), geometry)
     found = lookup(measure(segmentation, split(segmentation), image))
-    known = {"voxel_count", "touches_border"} | {key[2] for key in found if "intensity" in key[2]}
+    known = {"voxel_count", "touches_border", "lesion_count"} | {
+        key[2] for key in found if "intensity" in key[2]
+    }
     for instance in (None, 1):
         for (label, number, name), entry in found.items():
-            if (label, number) == ("nucleus", instance):
+            if (label, number) == ("nucleus", instance) and name not in UPTAKE_NAMES:
                 assert entry.reason == (None if name in known else "pixel size unknown"), name
     assert found["nucleus", 1, "voxel_count"].value == 6
     assert found["nucleus", 1, "intensity_mean"].value == 7
