@@ -70,12 +70,10 @@ def definitions(
             "1", "surface of the ball of the same volume over surface_area_mm2 (Wadell)"
         ),
         "elongation": Definition(
-            "1",
-            f"root of the middle over the largest principal moment, 1 where round; {_MOMENTS}",
+            "1", f"root of the middle over the largest principal moment, 1 where round; {_MOMENTS}"
         ),
         "flatness": Definition(
-            "1",
-            f"root of the smallest over the largest principal moment, 1 where round; {_MOMENTS}",
+            "1", f"root of the smallest over the largest principal moment, 1 where round; {_MOMENTS}"
         ),
         "touches_border": Definition(
             "1", "1 where the object reaches the edge of the image and may be cut off, else 0"
