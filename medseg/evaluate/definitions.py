@@ -91,7 +91,7 @@ def definition_of(metric: str) -> str:
     """
     found = _NUMBER.search(metric)
     text = DEFINITIONS.get(_NUMBER.sub("T", metric))
-    if text is None or (found is None) != (metric in DEFINITIONS):
+    if text is None or metric.endswith("_Tmm"):
         raise InputError(f"there is no metric {metric!r}; there are {', '.join(DEFINITIONS)}")
     return text if found is None else text.replace("T mm", f"{found.group()} mm")
 
