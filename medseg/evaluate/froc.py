@@ -52,7 +52,7 @@ class Froc:
         rates: false positives a scan at which the sensitivity is read.
         sensitivities: at each rate, or None where no scan has a reference instance.
         mean: of the sensitivities (the LUNA16 score), or None.
-        false_positives_per_scan: (n,) ascending; the origin, and one point for each score that adds something.
+        false_positives_per_scan: (n,) ascending; the origin, and each score that adds something.
         sensitivity: (n,) at those, ascending; empty where no scan has a reference instance.
         reason: why there are no values; None where there are.
     """
