@@ -26,7 +26,7 @@ MOST_GROUPS = 20
 """An attribute with more values than this is no grouping."""
 
 _DRAWS_AT_ONCE = 500
-_ABSENT = ("absent in both", "absent on both", "both empty")
+_ABSENT = "absent in both"
 _ONE_SIDED = ("missed", "false positive")
 
 
@@ -160,6 +160,8 @@ def counted(
 def counted_value(score: Score, diagonal_mm: float | None, penalties: Mapping[str, float]) -> Cell:
     """The number with which a score counts in a mean, and why.
 
+    What became of an empty mask is read from how the score's reason begins; see `medseg.evaluate.compare`.
+
     Args:
         score: any.
         diagonal_mm: penalty of a metric in mm that ``penalties`` does not name.
@@ -168,9 +170,9 @@ def counted_value(score: Score, diagonal_mm: float | None, penalties: Mapping[st
     if score.value is not None:
         return score.value, "value"
     reason = score.reason or ""
-    if any(words in reason for words in _ABSENT):
+    if reason.startswith(_ABSENT):
         return None, "absent"
-    if not any(words in reason for words in _ONE_SIDED):
+    if not reason.startswith(_ONE_SIDED):
         return None, "undefined"
     penalty = penalties.get(score.metric)
     if penalty is None and score.metric.endswith("_mm"):

@@ -40,12 +40,12 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
             "(Nikolov et al., J Med Internet Res 2021)"
         ),
         "assd_mm": (
-            "mean of the distances between boundary voxels, both directions put together, as in MONAI and "
-            f"MetricsReloaded; {_BOUNDARY}"
+            "mean of the distances between boundary voxels, both directions put together, as in MONAI, "
+            f"MetricsReloaded and MedPy; {_BOUNDARY}"
         ),
         "masd_mm": (
-            "mean of the two directed mean distances between boundary voxels (MetricsReloaded; MedPy calls "
-            f"it assd); {_BOUNDARY}"
+            "mean of the two directed mean distances between boundary voxels, as in MetricsReloaded; "
+            f"{_BOUNDARY}"
         ),
         "asd_prediction_to_reference_mm": (
             f"mean distance of the prediction's boundary voxels to the nearest of the reference; {_BOUNDARY}"

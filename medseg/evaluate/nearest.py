@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import edt
@@ -69,12 +70,18 @@ def rings(spacing_mm: Sequence[float], radius_mm: float) -> list[tuple[float, ND
     Returns:
         (length in mm, (n, axes) whole steps), ascending, from (0, [[0, 0, 0]]) on.
     """
+    return _rings(tuple(float(step) for step in spacing_mm), float(radius_mm))
+
+
+@lru_cache(maxsize=16)
+def _rings(spacing_mm: tuple[float, ...], radius_mm: float) -> list[tuple[float, NDArray[np.intp]]]:
     spans = [range(-int(radius_mm / s + 1e-9), int(radius_mm / s + 1e-9) + 1) for s in spacing_mm]
     steps = np.array(list(itertools.product(*spans)), dtype=np.intp)
     lengths = np.sqrt(((steps * np.asarray(spacing_mm)) ** 2).sum(axis=1))
     steps, lengths = steps[lengths <= radius_mm * (1 + 1e-9)], lengths[lengths <= radius_mm * (1 + 1e-9)]
     order = np.argsort(lengths, kind="stable")
     steps, lengths = steps[order], lengths[order]
+    steps.setflags(write=False)
     starts = np.flatnonzero(np.diff(lengths, prepend=-1.0) > 1e-9 * radius_mm)
     ends = [*starts[1:].tolist(), len(lengths)]
     return [(float(lengths[a]), steps[a:b]) for a, b in zip(starts.tolist(), ends, strict=True)]

@@ -163,12 +163,12 @@ def hd_surfel_mm(distances: SurfaceDistances, percent: float = 95.0) -> float | 
 
 
 def assd_mm(distances: SurfaceDistances) -> float | None:
-    """Mean of both directions' distances put together (MONAI, MetricsReloaded); None if a mask is empty."""
+    """Mean of both directions' distances put together (MONAI, MedPy); None if a mask is empty."""
     return float(_pooled(distances).mean()) if distances.comparable else None
 
 
 def masd_mm(distances: SurfaceDistances) -> float | None:
-    """Mean of the two directed means (MetricsReloaded; MedPy calls it assd); None if a mask is empty."""
+    """Mean of the two directed means (MetricsReloaded); None if a mask is empty."""
     if not distances.comparable:
         return None
     return (float(distances.prediction_mm.mean()) + float(distances.reference_mm.mean())) / 2

@@ -53,13 +53,21 @@ def element_sizes(spacing_mm: Sequence[float]) -> NDArray[np.float64]:
         spacing_mm: of two or three axes.
 
     Returns:
-        (256,) mm² for three axes, (16,) mm of contour for two; 0 for the codes without surface.
+        (256,) mm² for three axes, (16,) mm of contour for two; 0 for the codes without surface. Read-only.
     """
-    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    return _sizes(tuple(float(step) for step in spacing_mm))
+
+
+@lru_cache(maxsize=16)
+def _sizes(spacing_mm: tuple[float, ...]) -> NDArray[np.float64]:
+    spacing = np.asarray(spacing_mm)
     if len(spacing) == 2:
-        return _contour_lengths(spacing)
-    scale = np.prod(spacing) / spacing
-    return np.array([float(np.linalg.norm(v * scale, axis=1).sum()) for v in _area_vectors()])
+        sizes = _contour_lengths(spacing)
+    else:
+        scale = np.prod(spacing) / spacing
+        sizes = np.array([float(np.linalg.norm(v * scale, axis=1).sum()) for v in _area_vectors()])
+    sizes.setflags(write=False)
+    return sizes
 
 
 def _codes(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
