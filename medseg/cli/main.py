@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from medseg import __version__
-from medseg.cli import bundle, demo, inspect, measure, segment
+from medseg.cli import bundle, demo, evaluate, inspect, measure, segment
 from medseg.errors import MedsegError
 from medseg.report.report import NOTICE
 from medseg.settings import Settings
@@ -68,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"medseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (segment, measure, inspect, bundle, demo):
+    for module in (segment, measure, evaluate, inspect, bundle, demo):
         module.add_to(commands)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +50,12 @@ DEFINITIONS = {
 }
 """Metric → what it is and where it comes from, in the order in which `detect` gives them."""
 
+INSTANCE_DEFINITIONS = {
+    "instance_iou": "IoU of one instance of the reference with the predicted one that is matched to it by "
+    "the stated rule, the best where several are; 0 where none is",
+}
+"""Metrics of single instances of the reference."""
+
 _UNKNOWN_SIZE = "the pixel size of this image is unknown"
 _ONE_SLICE = "the image is a single slice, which has no volume"
 
@@ -69,6 +76,34 @@ class DetectOptions:
     match: MatchOptions = field(default_factory=MatchOptions)
     lesions: LesionOptions = field(default_factory=LesionOptions)
     lesion_metrics: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectedLabel:
+    """What scores over all cases need of one label in one case.
+
+    Attributes:
+        overlaps: of the predicted and the reference instances.
+        matches: by the stated rule.
+        scores: id of each predicted instance that has one → confidence.
+    """
+
+    overlaps: Overlaps
+    matches: Matches
+    scores: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detected:
+    """The objects of one case, compared.
+
+    Attributes:
+        scores: of each label, and of each instance of the reference (``instance_iou``).
+        labels: name → what scores over all cases need.
+    """
+
+    scores: tuple[Score, ...]
+    labels: Mapping[str, DetectedLabel]
 
 
 def detect(
@@ -97,20 +132,45 @@ def detect(
         ConfigurationError: matching by distance where the pixel size is unknown.
         InputError: matching by distance and an instance has no centroid.
     """
+    found = detect_case(prediction, reference, options)
+    return tuple(score for score in found.scores if score.instance is None)
+
+
+def detect_case(
+    prediction: InstanceMap, reference: InstanceMap, options: DetectOptions | None = None
+) -> Detected:
+    """The scores of `detect`, those of single reference instances, and what `medseg.evaluate.pooled` needs.
+
+    Raises:
+        GeometryMismatchError, ConfigurationError, InputError: as for `detect`.
+    """
     options = options or DetectOptions()
     check_same_grid(prediction, reference)
     overlaps = find_overlaps(prediction.ids, reference.ids)
     matches = match(prediction, reference, options.match, overlaps)
+    confidence = {item.id: item.score for item in prediction.instances if item.score is not None}
     things = {label.name for side in (prediction, reference) for label in side.table if label.kind == "thing"}
     scores: list[Score] = []
+    labels: dict[str, DetectedLabel] = {}
     for name, part in overlaps_by_label(prediction, reference, overlaps).items():
         if name not in things and not (part.prediction_ids.size or part.reference_ids.size):
             continue
-        values = _instance_values(part, matches[name]) | _precision_values(part, prediction)
+        values = _instance_values(part, matches[name]) | _precision_values(part, confidence)
         if options.lesion_metrics:
             values |= _lesion_values(part, prediction, reference, options.lesions)
         scores += [_score(metric, values[metric], name) for metric in DEFINITIONS if metric in values]
-    return tuple(scores)
+        scores += _single_instances(matches[name], name)
+        ids = part.prediction_ids.tolist()
+        labels[name] = DetectedLabel(part, matches[name], {n: confidence[n] for n in ids if n in confidence})
+    return Detected(tuple(scores), labels)
+
+
+def _single_instances(matches: Matches, label: str) -> list[Score]:
+    """The best IoU of each reference instance's pairs, 0 where it has none."""
+    best = dict.fromkeys(matches.unmatched_reference, 0.0)
+    for pair in matches.pairs:
+        best[pair.reference] = max(pair.iou, best.get(pair.reference, 0.0))
+    return [Score("instance_iou", best[number], label, instance=number) for number in sorted(best)]
 
 
 def _score(metric: str, value: float | str, label: str) -> Score:
@@ -154,10 +214,9 @@ def _f1(precision: float | None, recall: float | None) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def _precision_values(overlaps: Overlaps, prediction: InstanceMap) -> Values:
+def _precision_values(overlaps: Overlaps, scores: Mapping[int, float]) -> Values:
     """AP at 0.5, and its mean over the ten thresholds of COCO."""
     names = ("ap_50", "ap_50_95")
-    scores = {item.id: item.score for item in prediction.instances if item.score is not None}
     if not overlaps.reference_ids.size:
         return dict.fromkeys(names, _why(overlaps) or "")
     if any(number not in scores for number in overlaps.prediction_ids.tolist()):

@@ -27,23 +27,23 @@ def measurements_csv(report: Report) -> str:
     columns = _columns(report.measurements)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")
-    writer.writerow([*_FIRST, *map(_safe, columns.values()), *_LAST])
+    writer.writerow([*_FIRST, *map(safe_cell, columns.values()), *_LAST])
     by_row: dict[tuple[str, int | None], dict[str, Measurement]] = {}
     for m in report.measurements:
         by_row.setdefault((m.label, m.instance), {})[m.name] = m
     for label, instance, score in _rows(report):
         found = by_row.get((label, instance), {})
-        cells = [_number(found[name].value) if name in found else "" for name in columns]
+        cells = [number_cell(found[name].value) if name in found else "" for name in columns]
         reasons = "; ".join(f"{m.name}: {m.reason}" for m in found.values() if m.reason)
         writer.writerow(
             [
-                _safe(report.case_id),
+                safe_cell(report.case_id),
                 report.table.by_name(label).index,
-                _safe(label),
+                safe_cell(label),
                 "" if instance is None else instance,
-                _number(score),
+                number_cell(score),
                 *cells,
-                _safe(reasons),
+                safe_cell(reasons),
                 report.notice,
             ]
         )
@@ -65,12 +65,14 @@ def _columns(measurements: tuple[Measurement, ...]) -> dict[str, str]:
     return columns
 
 
-def _number(value: float | None) -> str:
+def number_cell(value: float | None) -> str:
+    """A number in full precision, whole ones without a point; empty for None."""
     if value is None:
         return ""
     whole = float(value).is_integer() and abs(value) < _EXACT
     return str(int(value)) if whole else repr(float(value))
 
 
-def _safe(text: str) -> str:
+def safe_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
