@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medseg.evaluate.average_precision import COCO_THRESHOLDS, ScoredCase, average_precision
 from medseg.evaluate.detection import Detected, DetectedLabel
+from medseg.evaluate.evaluation import CaseScores
 from medseg.evaluate.froc import Froc, froc, froc_case
 from medseg.evaluate.panoptic import PanopticQuality, panoptic_quality, pooled
+from medseg.evaluate.score import Score
 from medseg.instances.match import Matches, match_overlaps
 
 NO_SCORES = "the predicted instances have no scores"
+_PRECISION = ("ap_50", "ap_50_95")
 
 _NOTHING = Matches((), (), ())
 
@@ -55,6 +58,21 @@ def pool_detections(cases: Sequence[Detected]) -> tuple[PooledDetection, ...]:
     """
     names = dict.fromkeys(name for case in cases for name in case.labels)
     return tuple(_pooled(name, cases) for name in names)
+
+
+def without_precision(case: CaseScores, pooled: Sequence[PooledDetection]) -> CaseScores:
+    """A case without AP of the labels whose predictions have no scores.
+
+    A case in which such a label was missed would count with an AP of 0 in a mean that no other case enters.
+    """
+    unscored = {part.label for part in pooled if part.reason == NO_SCORES}
+    scores = tuple(
+        Score(score.metric, None, score.label, NO_SCORES)
+        if score.label in unscored and score.metric in _PRECISION
+        else score
+        for score in case.scores
+    )
+    return replace(case, scores=scores)
 
 
 def _pooled(name: str, cases: Sequence[Detected]) -> PooledDetection:

@@ -41,20 +41,6 @@ def read_case_table(path: Path) -> dict[str, dict[str, str]]:
     return _by_case(path.name, header, rows[1:])
 
 
-def read_patients(path: Path) -> dict[str, str]:
-    """Case id → patient id, of a CSV file with the columns ``case_id`` and ``patient_id``.
-
-    Raises:
-        InputError: as for `read_case_table`, or no column ``patient_id``; a case without a patient.
-        UnreadableFileError: as for `read_case_table`.
-    """
-    table = read_case_table(path)
-    for number, row in enumerate(table.values(), start=1):
-        if not row.get(PATIENT):
-            raise InputError(f"{path.name} has no {PATIENT} in row {number}; expected one for each case")
-    return {case_id: row[PATIENT] for case_id, row in table.items()}
-
-
 def _by_case(name: str, header: list[str], rows: list[list[str]]) -> dict[str, dict[str, str]]:
     table: dict[str, dict[str, str]] = {}
     for number, cells in enumerate(rows, start=2):

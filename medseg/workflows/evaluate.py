@@ -18,7 +18,7 @@ from medseg.evaluate.agreement import volume_agreements
 from medseg.evaluate.compare_models import compare_models
 from medseg.evaluate.definitions import definition_of
 from medseg.evaluate.evaluation import CaseScores, Evaluation, Failure, Subgroup
-from medseg.evaluate.pooled import PooledDetection, pool_detections
+from medseg.evaluate.pooled import PooledDetection, pool_detections, without_precision
 from medseg.io.atomic import made_folder, write_atomically
 from medseg.io.find import find_cases
 from medseg.io.read import read_case
@@ -113,14 +113,14 @@ def evaluate(
     tell = _numbered(listener, len(pairs) + len(others))
     compared, failures = _compare_all(pairs, options.pair, patients, tell)
     compared_others, more_failures = _compare_all(others, options.pair, patients, tell, prefix=_OTHER)
-    cases = tuple(one.scores for one in compared)
-    pooled = pool_detections([one.detected for one in compared if one.detected is not None])
+    pooled, cases = _settled(compared)
+    _, cases_of_other = _settled(compared_others)
     evaluation = Evaluation(
         cases,
         failures=(*failures, *more_failures),
         summaries=aggregate(cases, options.aggregate),
         agreements=volume_agreements(cases),
-        comparisons=compare_models(cases, [one.scores for one in compared_others], options.aggregate),
+        comparisons=compare_models(cases, cases_of_other, options.aggregate),
         subgroups=_subgroups(cases, attributes, options.aggregate),
         definitions=_definitions(cases),
         options=_described(options),
@@ -163,6 +163,12 @@ def _compare_all(
             raise first
         raise InputError(f"none of the {len(errors)} cases could be compared; the first: {first}") from first
     return compared, [Failure(case_id, type(error).__name__, _message(error)) for case_id, error in errors]
+
+
+def _settled(compared: Sequence[Compared]) -> tuple[tuple[PooledDetection, ...], tuple[CaseScores, ...]]:
+    """Scores over the objects of all cases, and those of the single cases."""
+    pooled = pool_detections([one.detected for one in compared if one.detected is not None])
+    return pooled, tuple(without_precision(one.scores, pooled) for one in compared)
 
 
 def _message(error: Exception) -> str:
