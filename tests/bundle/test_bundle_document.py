@@ -78,7 +78,8 @@ def test_agrees_with_pyyaml_and_json_on_plain_data(tree):
         ("a: " + "9" * 65, "number of 65 characters"),
         ("a: 1" + ":00" * 40, "number of 121 characters"),
         ("a: " + "[" * 65 + "]" * 65, "nested deeper than 64"),
-        ("a: " + "[" * 200_000, "nested deeper than 64"),
+        # PyYAML from 6.0.4 on has a limit of its own.
+        ("a: " + "[" * 200_000, "nested deeper than 64|exceeded maximum nesting depth"),
         ("a: [" + "0," * MAX_NODES + "]", "more than 50,000 values"),
         ("a: 0x_", "is no number"),
     ],
