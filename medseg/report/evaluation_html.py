@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from medseg.evaluate.aggregate import counted
 from medseg.evaluate.definitions import EMPTY_CASES
 from medseg.evaluate.evaluation import Comparison, Evaluation, Subgroup
-from medseg.evaluate.froc import Froc
+from medseg.evaluate.pooled import PooledDetection
 from medseg.report.evaluation_tables import (
     COLUMNS,
     Grid,
@@ -21,6 +21,7 @@ from medseg.report.evaluation_tables import (
     case_grid,
     comparison_grid,
     difference_text,
+    objects_grid,
     overview,
     penalties,
     rank_cases,
@@ -81,7 +82,7 @@ class _Definition:
 def evaluation_html(
     evaluation: Evaluation,
     pictures: Mapping[str, Picture] | None = None,
-    froc: Mapping[str, Froc] | None = None,
+    pooled: Sequence[PooledDetection] = (),
 ) -> str:
     """The evaluation for people: what was compared, failures, tables, plots, worst cases, definitions.
 
@@ -93,9 +94,10 @@ def evaluation_html(
         evaluation: what to tell.
         pictures: case id → what to show of it, such as `medseg.report.comparison.comparison_picture`; use
             `medseg.report.evaluation_tables.rank_cases` to choose the cases.
-        froc: label → free-response curve, where predictions have scores.
+        pooled: scores over the objects of all cases, with free-response curves where these have scores.
     """
     plots = _distributions(evaluation)
+    curves = {part.label: part.froc for part in pooled if part.froc is not None and part.froc.reason is None}
     comparisons = _comparisons(evaluation.comparisons)
     main = set(main_metrics(evaluation.metrics))
     agreements = [
@@ -113,7 +115,8 @@ def evaluation_html(
         agreements=agreements[:_OPEN_PLOTS],
         other_agreements=agreements[_OPEN_PLOTS:],
         agreement=agreement_grid(evaluation.agreements),
-        froc=inline(froc_plot(froc)) if froc else None,
+        objects=objects_grid(pooled) if pooled else None,
+        froc=inline(froc_plot(curves)) if curves else None,
         compared=[part.plot for metric, part in comparisons.items() if metric in main],
         other_compared=[part.plot for metric, part in comparisons.items() if metric not in main],
         comparisons=list(comparisons.values()),

@@ -17,6 +17,7 @@ from medseg.evaluate.evaluation import (
     Subgroup,
     Summary,
 )
+from medseg.evaluate.pooled import PooledDetection
 from medseg.evaluate.score import Score
 from medseg.report.metric_names import main_metrics, metric_heading, ranking_metric
 from medseg.report.numbers import fixed_text, number_text, number_texts
@@ -159,6 +160,23 @@ def all_numbers(evaluation: Evaluation, label: str) -> Grid:
         Line(summary.metric, _numbers(summary)) for summary in evaluation.summaries if summary.label == label
     )
     return Grid("Metric", headers, rows)
+
+
+def objects_grid(pooled: Sequence[PooledDetection]) -> Grid:
+    """What was scored over the objects of all cases together, one row per label."""
+    headers = ("Pairs", "Made up", "Missed", "PQ", "SQ", "RQ", "AP at 0.5", "AP 0.5 to 0.95", "Mean FROC")
+    rows = []
+    for part in pooled:
+        quality = part.quality
+        counts = quality.true_positives, quality.false_positives, quality.false_negatives
+        froc = None if part.froc is None else part.froc.mean
+        values = quality.pq, quality.sq, quality.rq, part.average_precision.get(0.5), part.ap_50_95, froc
+        entries = [
+            Entry(MISSING, hint=part.reason or "no object") if value is None else Entry(fixed_text(value, 3))
+            for value in values
+        ]
+        rows.append(Line(part.label, (*(Entry(str(count)) for count in counts), *entries)))
+    return Grid("Label", headers, tuple(rows))
 
 
 def agreement_grid(agreements: Sequence[Agreement]) -> Grid:

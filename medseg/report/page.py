@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from medseg.report.figures import Picture
 from medseg.report.report import NOTICE, plain
@@ -35,7 +35,8 @@ class Figure:
 def template(name: str) -> jinja2.Template:
     """A template of this package.
 
-    Every text is escaped, a name that is not there is an error, and ``plain`` takes control characters out.
+    Every text is escaped, a name that is not there is an error, and ``plain`` takes control characters out;
+    ``name`` does too, and lets a line end after an underscore.
     ``notice`` is always known.
     """
     environment = jinja2.Environment(
@@ -46,6 +47,7 @@ def template(name: str) -> jinja2.Template:
         loader=jinja2.FunctionLoader(_source),
     )
     environment.filters["plain"] = plain
+    environment.filters["name"] = _breakable
     environment.globals["notice"] = NOTICE
     return environment.get_template(name)
 
@@ -64,6 +66,10 @@ def inline(svg: str) -> Markup:
 def when(started: str) -> str:
     """A time in ISO 8601 as people read it."""
     return f"{started[:10]} {started[11:19]} UTC"
+
+
+def _breakable(text: str) -> Markup:
+    return escape(plain(text)).replace("_", Markup("_<wbr>"))
 
 
 def _source(name: str) -> str:

@@ -298,12 +298,11 @@ def _image(ref: CaseRef | None, options: EvaluateOptions) -> Case | None:
 
 def _write(result: Evaluated, pictures: Mapping[str, Picture], out: Path) -> None:
     evaluation, pooled = result.evaluation, result.pooled
-    curves = {part.label: part.froc for part in pooled if part.froc is not None and part.froc.reason is None}
     files = {
         "evaluation.json": evaluation_json(evaluation, pooled),
         "cases.csv": cases_csv(evaluation),
         "summary.csv": summary_csv(evaluation),
-        "report.html": evaluation_html(evaluation, pictures, curves),
+        "report.html": evaluation_html(evaluation, pictures, pooled),
     }
     made_folder(out)
     for name, text in files.items():

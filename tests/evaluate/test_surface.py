@@ -45,9 +45,7 @@ def surface_distance(monkeypatch):
     monkeypatch.setattr(np, "Inf", np.inf, raising=False)  # what the wheel of 0.1 still writes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield pytest.importorskip(
-            "surface_distance", reason="surface-distance is not installed (extra: peers)"
-        )
+        yield pytest.importorskip("surface_distance", reason="surface-distance is not installed")
 
 
 # Published numbers

@@ -14,9 +14,7 @@ def bits(code, axes):
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_sizes_equal_the_table_of_surface_distance(spacing):
-    tables = pytest.importorskip(
-        "surface_distance.lookup_tables", reason="surface-distance is not installed (extra: peers)"
-    )
+    tables = pytest.importorskip("surface_distance.lookup_tables", reason="surface-distance is not installed")
     kernel = tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL
     theirs = tables.create_table_neighbour_code_to_surface_area(spacing)
     ours = element_sizes(spacing)

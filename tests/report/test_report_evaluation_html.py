@@ -12,6 +12,8 @@ import pytest
 from medseg.evaluate.definitions import DEFINITIONS
 from medseg.evaluate.evaluation import Agreement, CaseScores, Comparison, Evaluation, Failure, Summary
 from medseg.evaluate.froc import FrocCase, froc
+from medseg.evaluate.panoptic import PanopticQuality
+from medseg.evaluate.pooled import PooledDetection
 from medseg.evaluate.score import Score
 from medseg.report.evaluation_html import evaluation_html
 from medseg.report.evaluation_tables import (
@@ -34,7 +36,7 @@ from medseg.report.metric_names import (
 from medseg.report.report import NOTICE
 
 HOSTILE = '<script>alert("1")</script>'
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 PICTURE = Picture("axial", 'Axial "one"', "Axial <one>, left is R", b"\x89PNG", 300)
 
 
@@ -70,7 +72,8 @@ def _case(case_id, *scores, **more):
 @pytest.fixture(scope="module")
 def page(evaluation):
     curve = froc([FrocCase((0.9, 0.5), ((1,), ()), 2)])
-    text = evaluation_html(evaluation, {"case_005": PICTURE, "case_000": PICTURE}, {"nodule": curve})
+    pooled = PooledDetection("nodule", PanopticQuality(0.8, 1, 1, 1), {0.5: 0.505}, curve)
+    text = evaluation_html(evaluation, {"case_005": PICTURE, "case_000": PICTURE}, [pooled])
     return text, _Page(text)
 
 
@@ -91,8 +94,8 @@ def test_parts_stand_in_their_order_with_failures_first(page):
     text, seen = page
     order = [value for tag, name, value in seen.attributes if tag == "h2" and name == "id"]
     assert order == [
-        "failures", "summary", "distributions", "volumes", "froc", "models", "worst", "subgroups", "numbers",
-        "definitions", "provenance",
+        "failures", "summary", "distributions", "volumes", "objects", "models", "worst", "subgroups",
+        "numbers", "definitions", "provenance",
     ]  # fmt: skip
     assert text.index(NOTICE) < text.index("<header>") < text.index('id="failures"')
     shown = "".join(seen.text)

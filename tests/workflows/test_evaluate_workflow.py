@@ -136,7 +136,7 @@ def test_instance_maps_with_scores_give_ap_and_froc(tmp_path):
     # By falling score: hit, hit, false; 2 of 3 found at precision 1, so 67 of 101 recall levels.
     assert found["average_precision"]["0.5"] == pytest.approx(67 / 101)
     assert found["froc"]["sensitivities"] == pytest.approx([2 / 3] * 7)
-    assert 'id="froc"' in (tmp_path / "out" / "report.html").read_text()
+    assert 'id="objects"' in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_instance_maps_without_labels_are_objects(tmp_path):
