@@ -31,7 +31,8 @@ def instances_of(
     Args:
         ids: (i, j, k) integers; gaps are allowed.
         geometry: where the voxels lie.
-        labels: id → label; None calls every object ``object``. Ids that do not occur are passed over.
+        labels: id → label; None calls every object ``object``. Labels of ids that do not occur are in
+            the table too.
         scores: id → confidence, of those that have one.
 
     Raises:
@@ -47,7 +48,7 @@ def instances_of(
         if unknown:
             raise InputError(f"instance {unknown[0]} has no label; expected one for each instance")
     names = [OBJECT if labels is None else labels[region.value] for region in regions]
-    known = dict.fromkeys([*(labels or {}).values(), *names]) or {OBJECT: None}
+    known = dict.fromkeys([OBJECT] if labels is None else labels.values())
     table = LabelTable(tuple(Label(n, name, kind="thing") for n, name in enumerate(known, 1)))
     instances = tuple(
         Instance(

@@ -15,12 +15,12 @@ from medseg.evaluate.compare import CompareOptions, compare_case
 from medseg.evaluate.detection import Detected, DetectOptions, detect_case
 from medseg.evaluate.evaluation import CaseScores
 from medseg.evaluate.overlap import checked_grid
-from medseg.instances.ids import OBJECT, instances_of
+from medseg.instances.ids import instances_of
 from medseg.instances.instance import InstanceMap
 from medseg.instances.split import SplitOptions, split
 from medseg.io.limits import Limits
 from medseg.io.read import read_segmentation
-from medseg.spatial.labels import LabelTable
+from medseg.spatial.labels import Label, LabelTable
 from medseg.spatial.resample import resample_segmentation
 from medseg.spatial.segmentation import Segmentation
 from medseg.workflows.label_names import LabelNames, with_common_table, with_names
@@ -193,18 +193,9 @@ def _labels(listed: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
 def _label_maps(prediction: InstanceMap, reference: InstanceMap) -> tuple[Segmentation, Segmentation]:
     """The label maps of both sides' objects over one table."""
     names = dict.fromkeys(label.name for side in (reference, prediction) for label in side.table)
-    # A side without objects has the placeholder label, which the other may know by its real name.
-    used = {instance.label for side in (reference, prediction) for instance in side.instances}
-    kept = [name for name in names if name in used or name != OBJECT] or [OBJECT]
-    table = LabelTable(
-        tuple(replace(_entry(name, reference, prediction), index=n) for n, name in enumerate(kept, 1))
-    )
+    table = LabelTable(tuple(Label(n, name, kind="thing") for n, name in enumerate(names, 1)))
     mine, theirs = (_label_map(side, table) for side in (prediction, reference))
     return mine, theirs
-
-
-def _entry(name: str, *sides: InstanceMap) -> Any:
-    return next(label for side in sides for label in side.table if label.name == name)
 
 
 def _label_map(side: InstanceMap, table: LabelTable) -> Segmentation:
