@@ -1,6 +1,6 @@
 """Overlap and surface metrics of a pair of label maps: medseg beside its peers.
 
-    python benchmarks/metrics.py            60 labels at 512 × 512 × 300; takes a quarter of an hour
+    python benchmarks/metrics.py            60 labels at 512 × 512 × 300; takes some minutes
     python benchmarks/metrics.py --small    20 labels at 192 × 192 × 120; takes a minute
 
 Each contender runs in a process of its own, one after the other, on the same two maps, every label of them.
