@@ -12,6 +12,7 @@ from medseg.errors import ConfigurationError, GeometryMismatchError
 from medseg.spatial.geometry import Geometry
 from medseg.spatial.labels import LabelTable
 from medseg.spatial.orientation import reoriented, take_by_index
+from medseg.spatial.restore import LabelRestorer, parallel
 from medseg.spatial.segmentation import ProbabilityMap, Segmentation
 from medseg.spatial.volume import Volume
 
@@ -115,6 +116,16 @@ def restore_labels(
         target: the scan's own grid.
         source: what the scan was read from.
     """
+    _check_pair(probabilities.array[0], probabilities.geometry, target)
+    if not parallel(probabilities.geometry, target):
+        return _restored_in_full(probabilities, target, source)
+    restorer = LabelRestorer(probabilities.geometry, target, probabilities.table)
+    restorer.add(probabilities.array, (0, 0, 0), probabilities.geometry.shape)
+    return restorer.finish(source)
+
+
+def _restored_in_full(probabilities: ProbabilityMap, target: Geometry, source: str | None) -> Segmentation:
+    """For grids with other directions, which nothing here makes."""
     table: LabelTable = probabilities.table
     indices = [0, *(label.index for label in table)]
     dtype = np.min_scalar_type(max(indices))

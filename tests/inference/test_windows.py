@@ -53,12 +53,15 @@ def test_blending_equals_monai(mode, shape):
     accumulator = Accumulator(plan, WEIGHTS[mode](roi))
     pad = [n for pair in reversed(plan.padding) for n in pair]
     padded = torch.nn.functional.pad(volume, pad)
+    parts = []
     with torch.no_grad():
         for i, j, k in plan.starts:
             window = padded[None, :, i : i + 16, j : j + 16, k : k + 16]
+            parts += [part for _, part in accumulator.drain(i)] if i else []
             accumulator.add((i, j, k), network(window)[0])
+        parts += [part for _, part in accumulator.drain(plan.padded_shape[0])]
         theirs = sliding_window_inference(volume[None], roi, 1, network, overlap=0.5, mode=mode)[0]
-    torch.testing.assert_close(accumulator.finish(), theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.cat(parts, dim=1), theirs, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_bad_outputs_are_refused():
     plan = plan_windows((4, 4, 4), (4, 4, 4), 0.0)
     accumulator = Accumulator(plan, constant_weights((4, 4, 4)))
     with pytest.raises(InvalidOutputError, match="no window"):
-        accumulator.finish()
+        list(accumulator.drain(4))
     with pytest.raises(InvalidOutputError, match="expected one value per class and voxel"):
         accumulator.add((0, 0, 0), torch.zeros(2, 4, 4, 3))
     with pytest.raises(InvalidOutputError, match="NaN or infinite"):
