@@ -42,24 +42,29 @@ WEIGHTS = {"gaussian": gaussian_weights, "constant": constant_weights}
 class Accumulator:
     """Weighted sums of the windows' outputs, kept only where a later window can still add to them.
 
-    Windows come in the plan's order. What lies before the next window along the first axis is finished and
+    Windows come in ascending order along one axis. What lies before the next window there is finished and
     given out by `drain`, so no more than one window's length of planes is ever held, however long the
     volume.
 
     Args:
         plan: the windows.
         weights: (i, j, k) of one window.
-        region: voxels of the padded volume along all axes but the first that are wanted; None for all.
-            Windows are cut to it.
+        axis: along which the windows advance.
+        region: voxels of the padded volume along the other axes that are wanted; None for all but the
+            padding. Windows are cut to it.
     """
 
     def __init__(
-        self, plan: WindowPlan, weights: torch.Tensor, region: tuple[slice, ...] | None = None
+        self, plan: WindowPlan, weights: torch.Tensor, axis: int = 0, region: tuple[slice, ...] | None = None
     ) -> None:
         self._plan = plan
-        self._weights = weights
-        self._region = region or tuple(slice(0, n) for n in plan.padded_shape[1:])
-        self._depth = plan.roi_size[0]
+        self._axis = axis
+        self._others = [a for a in range(len(plan.shape)) if a != axis]
+        self._weights = weights.movedim(axis, 0)
+        self._region = region or tuple(
+            slice(plan.padding[a][0], plan.padding[a][0] + plan.shape[a]) for a in self._others
+        )
+        self._depth = plan.roi_size[axis]
         extent = tuple(part.stop - part.start for part in self._region)
         self._sums: torch.Tensor | None = None
         self._counts = torch.zeros((self._depth, *extent))
@@ -82,14 +87,16 @@ class Accumulator:
             )
         if self._sums is None:
             self._sums = torch.zeros((output.shape[0], *self._counts.shape))
-        here, there = [slice(start[0] - self._first, None)], [slice(None)]
-        for first, length, part in zip(start[1:], self._plan.roi_size[1:], self._region, strict=True):
-            low, high = max(first, part.start), min(first + length, part.stop)
+        plane = start[self._axis] - self._first
+        here, there = [slice(plane, plane + self._depth)], [slice(None)]
+        for axis, part in zip(self._others, self._region, strict=True):
+            first, last = start[axis], start[axis] + self._plan.roi_size[axis]
+            low, high = max(first, part.start), min(last, part.stop)
             here.append(slice(low - part.start, high - part.start))
             there.append(slice(low - first, high - first))
-        here[0] = slice(here[0].start, here[0].start + self._depth)
         weights = self._weights[tuple(there)]
-        self._sums[(slice(None), *here)].addcmul_(output[(slice(None), *there)], weights)
+        ordered = output.movedim(self._axis + 1, 1)
+        self._sums[(slice(None), *here)].addcmul_(ordered[(slice(None), *there)], weights)
         self._counts[tuple(here)] += weights
 
     def drain(self, upto: int) -> Iterator[tuple[int, torch.Tensor]]:
@@ -99,25 +106,20 @@ class Accumulator:
             upto: first plane, in the padded volume, that a later window touches; its length at the end.
 
         Yields:
-            The place of the first plane along the first axis without the padding, and (c, n, j, k) float32
-            without the padding; several where they would take much memory at once.
+            The place of the first plane along the axis without the padding, and (c, n, …) float32: planes
+            first, then the other axes over the region; several where they would take much memory at once.
 
         Raises:
             InvalidOutputError: no window was added.
         """
         if self._sums is None:
             raise InvalidOutputError("no window was predicted")
-        padding, length = self._plan.padding, self._plan.shape[0]
-        inner = tuple(
-            slice(max(part.start, before) - part.start, min(part.stop, before + n) - part.start)
-            for part, (before, _), n in zip(self._region, padding[1:], self._plan.shape[1:], strict=True)
-        )
-        before = padding[0][0]
-        low, high = max(self._first, before), min(upto, before + length)
+        before = self._plan.padding[self._axis][0]
+        low, high = max(self._first, before), min(upto, before + self._plan.shape[self._axis])
         each = max(1, _CHUNK_BYTES // max(4 * self._sums[:, 0].numel(), 1))
         for plane in range(low, high, each):
             planes = slice(plane - self._first, min(plane + each, high) - self._first)
-            yield plane - before, self._sums[(slice(None), planes, *inner)] / self._counts[(planes, *inner)]
+            yield plane - before, self._sums[:, planes] / self._counts[planes]
         self._move_to(upto)
 
     def _move_to(self, upto: int) -> None:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from medseg.bundle.bundle import Bundle, BundleParts, resolve_parts
 from medseg.errors import ConfigurationError
 from medseg.inference.backends.torch_backend import TorchBackend
-from medseg.inference.blend import WEIGHTS, Accumulator
+from medseg.inference.blend import WEIGHTS
 from medseg.inference.prepare import PreparedInput, prepare
+from medseg.inference.stream import Block, Progress, Source, plan_stream, stream_blocks
 from medseg.inference.windows import plan_windows
 from medseg.spatial.case import Case
-from medseg.spatial.restore import LabelRestorer, Triple
+from medseg.spatial.restore import LabelRestorer
 from medseg.spatial.segmentation import Segmentation
-
-Progress = Callable[[int, int], None]
-"""Called with the number of windows done and of all windows."""
-
-
-Block = tuple[NDArray[Any], Triple, Triple]
-"""Probabilities (c, i, j, k) of a part of the prepared grid, its first voxel, and behind its last own one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +103,9 @@ class Predictor:
         source = "+".join(sorted({v.source for v in case.channels.values() if v.source})) or None
         restorer = LabelRestorer(prepared.geometry, case.geometry, self.bundle.metadata.label_table)
         restore_s = 0.0
-        for block, start, stop in self._blocks(prepared, progress):
+        for block in self._blocks(prepared, progress):
             begin = time.perf_counter()
-            restorer.add(block, start, stop)
+            restorer.add(block.values, block.start, block.stop)
             restore_s += time.perf_counter() - begin
         clock.lap("network")
         segmentation, warnings = self._clean(restorer.finish(source))
@@ -129,41 +118,20 @@ class Predictor:
         return prepare(case, self.bundle.metadata.channels, self.parts.grid, self.parts.prepare)
 
     def _blocks(self, prepared: PreparedInput, progress: Progress | None) -> Iterator[Block]:
-        """Probabilities of the whole prepared volume, block by block as `LabelRestorer` takes them."""
-        flat = self.bundle.metadata.dims == 2
-        length = prepared.geometry.shape[0]
-        last: NDArray[Any] | None = None
-        for first, means in self._means(prepared.array[..., 0] if flat else prepared.array, progress):
-            activated = torch.as_tensor(self.parts.activation(means)).as_subclass(torch.Tensor).numpy()
-            values = activated[..., None] if flat else activated
-            # The plane before belongs to both blocks: voxels between the two need it.
-            block = values if last is None else np.concatenate([last, values], axis=1)
-            start = first if last is None else first - 1
-            stop = first + values.shape[1]
-            last = values[:, -1:]
-            rest = prepared.geometry.shape[1:]
-            yield block, (start, 0, 0), (stop if stop == length else stop - 1, *rest)
-
-    def _means(self, volume: torch.Tensor, progress: Progress | None) -> Iterator[tuple[int, torch.Tensor]]:
-        """First plane and mean of the windows' outputs, as soon as no later window touches them."""
+        """Probabilities of the whole prepared volume, block by block."""
         windows = self.parts.windows
+        volume = prepared.array[..., 0] if self.bundle.metadata.dims == 2 else prepared.array
         plan = plan_windows(volume.shape[1:], windows.roi_size, windows.overlap)
-        accumulator = Accumulator(plan, WEIGHTS[windows.mode](plan.roi_size))
-        pad = [n for before_after in reversed(plan.padding) for n in before_after]
-        padded = torch.nn.functional.pad(volume, pad) if any(pad) else volume
-        axes = self.parts.mirror_axes if self.options.tta else ()
-        row = 0
-        for first in range(0, len(plan.starts), windows.batch_size):
-            starts = plan.starts[first : first + windows.batch_size]
-            batch = torch.stack([_cut(padded, start, plan.roi_size) for start in starts])
-            for start, output in zip(starts, self._backend.run(batch, axes), strict=True):
-                if start[0] > row:
-                    row = start[0]
-                    yield from accumulator.drain(row)
-                accumulator.add(start, output)
-            if progress is not None:
-                progress(first + len(starts), len(plan.starts))
-        yield from accumulator.drain(plan.padded_shape[0])
+        source = Source(
+            volume,
+            plan,
+            WEIGHTS[windows.mode](plan.roi_size),
+            windows.batch_size,
+            self.parts.mirror_axes if self.options.tta else (),
+            self.parts.activation,
+        )
+        classes = len(self.bundle.metadata.label_table) + 1
+        return stream_blocks(source, plan_stream(plan, classes), self._backend, progress)
 
     def _clean(self, segmentation: Segmentation) -> tuple[Segmentation, tuple[str, ...]]:
         if self.parts.clean is None:
@@ -189,8 +157,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
-
-
-def _cut(volume: torch.Tensor, start: Sequence[int], roi_size: Sequence[int]) -> torch.Tensor:
-    place = tuple(slice(s, s + n) for s, n in zip(start, roi_size, strict=True))
-    return volume[(slice(None), *place)]

@@ -50,7 +50,7 @@ def test_mirroring_changes_and_symmetrises(trained_folder):
     one, two = (p.predict(case).segmentation.labels for p in (plain, mirrored))
     assert (one != two).any()
     raw = [
-        np.concatenate([m for _, m in mirrored._means(mirrored._prepare(c).array, None)], 1)
+        np.concatenate([b.values for b in mirrored._blocks(mirrored._prepare(c), None)], 1)
         for c in (case, flipped)
     ]
     np.testing.assert_allclose(raw[0], raw[1][:, ::-1], atol=1e-5)
