@@ -25,6 +25,9 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("segmentation", type=Path, metavar="SEG", help="label map")
     parser.add_argument("--image", type=Path, help="the scan, on the same grid, for intensities and pictures")
+    parser.add_argument(
+        "--unit", choices=("HU", "SUV"), help="unit of the scans' values, where their files do not tell it"
+    )
     parser.add_argument("-o", "--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("-b", "--bundle", help="bundle whose label names the map uses")
     parser.add_argument(
@@ -56,6 +59,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
     """Runs `medseg.workflows.measure`."""
     from medseg.bundle.bundle import load_bundle
     from medseg.bundle.store import find_bundle
+    from medseg.spatial.volume import Unit
     from medseg.workflows.measure import MeasureOptions, measure_file
 
     table = None
@@ -63,6 +67,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
         table = load_bundle(find_bundle(arguments.bundle, settings.bundles)).metadata.label_table
     options = MeasureOptions(
         image_path=arguments.image,
+        image_unit=None if arguments.unit is None else Unit(arguments.unit),
         table=table,
         instances=arguments.instances,
         recist=arguments.recist,

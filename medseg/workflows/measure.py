@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import ConfigurationError, GeometryMismatchError
+from medseg.errors import ConfigurationError, GeometryMismatchError, InputError
 from medseg.instances.instance import InstanceMap
 from medseg.instances.split import SplitOptions, split
 from medseg.io.atomic import commit_folder
@@ -38,7 +38,7 @@ from medseg.report.report import Provenance, versions
 from medseg.spatial.case import Case, CaseRef
 from medseg.spatial.labels import LabelTable
 from medseg.spatial.segmentation import Segmentation
-from medseg.spatial.volume import Volume
+from medseg.spatial.volume import Unit, Volume
 from medseg.workflows.label_names import with_common_table
 from medseg.workflows.outputs import folder_for
 
@@ -67,6 +67,7 @@ class MeasureOptions:
 
     Attributes:
         image_path: the scan, on the map's grid; intensities and pictures need it.
+        image_unit: unit of the scans' values, for files that do not tell it; uptake needs SUV.
         table: what the integers mean; None names them ``label_N``.
         instances: also measure objects: of labels of kind ``thing`` where a table is given, else of all.
         recist: choose target lesions and sum up their diameters; measures objects too.
@@ -75,10 +76,11 @@ class MeasureOptions:
         limits: what an input may ask for.
 
     Raises:
-        ConfigurationError: node labels without ``recist``.
+        ConfigurationError: node labels without ``recist``, or a unit without a scan.
     """
 
     image_path: Path | None = None
+    image_unit: Unit | None = None
     table: LabelTable | None = None
     instances: bool = False
     recist: bool = False
@@ -89,6 +91,9 @@ class MeasureOptions:
     def __post_init__(self) -> None:
         if self.node_labels and not self.recist:
             raise ConfigurationError("labels of lymph nodes are given, but only RECIST asks for them: add it")
+        earlier_image = None if self.earlier is None else self.earlier.image_path
+        if self.image_unit is not None and self.image_path is None and earlier_image is None:
+            raise ConfigurationError("a unit is given, but no scan whose values have it: add the scan")
 
     @property
     def objects(self) -> bool:
@@ -146,9 +151,10 @@ def measure_file(path: Path, out: Path, options: MeasureOptions | None = None) -
         The folder, and the content of ``measurements.json``.
 
     Raises:
-        InputError: a file cannot be used, a scan lies on another grid than its label map, or the two
-            examinations cannot be compared.
-        ConfigurationError: ``out`` cannot be written, or a node label is not in the table.
+        InputError: a file cannot be used, a scan lies on another grid than its label map or tells another
+            unit, or the two examinations cannot be compared.
+        ConfigurationError: ``out`` cannot be written, a node label is not in the table, or RECIST is asked
+            for labels that the table does not count in objects.
     """
     options = options or MeasureOptions()
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -160,7 +166,7 @@ def measure_file(path: Path, out: Path, options: MeasureOptions | None = None) -
         earlier_map = read_segmentation(options.earlier.path, options.table, options.limits)
         if options.table is None:
             earlier_map, segmentation = with_common_table(earlier_map, segmentation)
-    check_node_labels(options.node_labels, segmentation.table)
+    _check_recist(options, segmentation.table)
     examination = _examination(segmentation, options.image_path, ref.id, options)
     instances = examination.instances
     measurements = tuple(measure(segmentation, instances, examination.image))
@@ -202,6 +208,7 @@ def _examination(
     case = None
     if image_path is not None:
         case = read_case(CaseRef(case_id, {"image": (image_path,)}), options.limits)
+        case = _in_unit(case, options.image_unit)
         if not case.geometry.same_grid(segmentation.geometry):
             raise GeometryMismatchError(
                 f"the label map has {segmentation.geometry.describe()} but the image has "
@@ -210,6 +217,35 @@ def _examination(
     split_options = SplitOptions(all_labels=options.table is None)
     instances = split(segmentation, split_options) if options.objects else None
     return _Examination(segmentation, instances, case)
+
+
+def _in_unit(case: Case, unit: Unit | None) -> Case:
+    """The case with the unit that was said; what a file tells of itself is never overruled."""
+    if unit is None:
+        return case
+    told = next((v.unit for v in case.channels.values() if v.unit not in (Unit.ARBITRARY, unit)), None)
+    if told is not None:
+        raise InputError(
+            f"the image is said to be in {unit.value}, but its file tells {told.value}; leave the unit out"
+        )
+    return Case(case.id, {name: replace(volume, unit=unit) for name, volume in case.channels.items()})
+
+
+def _check_recist(options: MeasureOptions, table: LabelTable) -> None:
+    check_node_labels(options.node_labels, table)
+    if not options.recist or options.table is None:
+        return
+    counted = {label.name for label in table if label.kind == "thing"}
+    if not counted:
+        raise ConfigurationError(
+            "RECIST needs lesions, but the bundle counts none of its labels in objects; leave the bundle out"
+        )
+    whole = sorted(options.node_labels - counted)
+    if whole:
+        raise ConfigurationError(
+            f"the bundle does not count {', '.join(whole)} in objects, so there are no nodes of it; choose "
+            f"node labels from: {', '.join(sorted(counted))}"
+        )
 
 
 def _targets(
