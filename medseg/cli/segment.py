@@ -34,6 +34,11 @@ def add_to(commands: Any) -> None:
         "--format", default="nifti", choices=sorted(_SUFFIXES), help="of the label maps (default: nifti)"
     )
     parser.add_argument("--backend", default="auto", choices=("auto", "torch"), help="what runs the network")
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="most memory to hold, such as 4GB; a scan that needs more is refused",
+    )
     parser.add_argument("--tta", action="store_true", help="average over mirrored copies (slower)")
     add_device(parser)
     add_json(parser)
@@ -44,12 +49,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
     """Runs `medseg.workflows.segment` with bars and a closing line."""
     from medseg.bundle.bundle import load_bundle
     from medseg.bundle.store import find_bundle
+    from medseg.inference.memory import parse_bytes
     from medseg.inference.predictor import PredictorOptions
     from medseg.workflows.segment import SegmentOptions, segment
 
     bundle = load_bundle(find_bundle(arguments.bundle, settings.bundles))
     options = SegmentOptions(
-        predictor=PredictorOptions(arguments.device, arguments.precision, arguments.tta),
+        predictor=PredictorOptions(
+            arguments.device,
+            arguments.precision,
+            arguments.tta,
+            None if arguments.memory_limit is None else parse_bytes(arguments.memory_limit),
+        ),
         limits=limits_from(settings),
         suffix=_SUFFIXES[arguments.format],
     )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
+import torch
 
 from medseg.bundle.bundle import Bundle, BundleParts, resolve_parts
 from medseg.errors import ConfigurationError
 from medseg.inference.backends.torch_backend import TorchBackend
 from medseg.inference.blend import WEIGHTS
+from medseg.inference.memory import CaseSize, bytes_for_sums, check_preparing, extra_bytes
 from medseg.inference.prepare import PreparedInput, prepare
 from medseg.inference.stream import Block, Progress, Source, plan_stream, stream_blocks
 from medseg.inference.windows import plan_windows
 from medseg.spatial.case import Case
+from medseg.spatial.resample import grid_with
 from medseg.spatial.restore import LabelRestorer
 from medseg.spatial.segmentation import Segmentation
 
@@ -26,11 +32,14 @@ class PredictorOptions:
         device: ``auto``, ``cpu`` or ``cuda:N``.
         precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``.
         tta: average over mirrored copies along the bundle's ``mirror_axes``.
+        memory_limit_bytes: the most that this process may hold while it predicts; None for no limit. It
+            changes the way through the volume, never the windows, their overlap or the precision.
     """
 
     device: str = "auto"
     precision: str = "auto"
     tta: bool = False
+    memory_limit_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +78,7 @@ class Predictor:
                 f"bundle {bundle.name} declares no mirror_axes, so there is no mirrored copy to average; "
                 "run it without --tta"
             )
+        self._window_bytes: dict[tuple[int, ...], int] = {}
         self._backend = TorchBackend(self.parts.network, self.options.device, self.options.precision)
 
     @property
@@ -98,12 +108,15 @@ class Predictor:
             InferenceError: the network failed on it.
         """
         clock = _Clock()
+        size = self._size(case)
+        if self.options.memory_limit_bytes is not None:
+            check_preparing(size, self.options.memory_limit_bytes, case.id)
         prepared = self._prepare(case)
         clock.lap("prepare")
         source = "+".join(sorted({v.source for v in case.channels.values() if v.source})) or None
         restorer = LabelRestorer(prepared.geometry, case.geometry, self.bundle.metadata.label_table)
         restore_s = 0.0
-        for block in self._blocks(prepared, progress):
+        for block in self._blocks(prepared, size, case.id, progress):
             begin = time.perf_counter()
             restorer.add(block.values, block.start, block.stop)
             restore_s += time.perf_counter() - begin
@@ -117,7 +130,31 @@ class Predictor:
     def _prepare(self, case: Case) -> PreparedInput:
         return prepare(case, self.bundle.metadata.channels, self.parts.grid, self.parts.prepare)
 
-    def _blocks(self, prepared: PreparedInput, progress: Progress | None) -> Iterator[Block]:
+    def _size(self, case: Case) -> CaseSize:
+        grid = grid_with(case.geometry, self.parts.grid.spacing_mm, self.parts.grid.orientation)
+        voxels = math.prod(case.geometry.shape)
+        highest = max((label.index for label in self.bundle.metadata.label_table), default=0)
+        return CaseSize(
+            4 * len(self.bundle.metadata.channels) * math.prod(grid.shape),
+            np.min_scalar_type(highest).itemsize * voxels,
+            voxels,
+            self.parts.clean is not None,
+        )
+
+    def _bytes_for_sums(self, source: Source, size: CaseSize, case_id: str) -> int | None:
+        """What the memory limit leaves for overlapping windows; None without a limit."""
+        limit = self.options.memory_limit_bytes
+        if limit is None:
+            return None
+        shape = (min(source.batch_size, len(source.plan.starts)), len(source.volume), *source.plan.roi_size)
+        if shape not in self._window_bytes:
+            windows = torch.zeros(shape)
+            self._window_bytes[shape] = extra_bytes(lambda: self._backend.run(windows, source.mirror_axes))
+        return bytes_for_sums(size, self._window_bytes[shape], limit, case_id)
+
+    def _blocks(
+        self, prepared: PreparedInput, size: CaseSize, case_id: str, progress: Progress | None
+    ) -> Iterator[Block]:
         """Probabilities of the whole prepared volume, block by block."""
         windows = self.parts.windows
         volume = prepared.array[..., 0] if self.bundle.metadata.dims == 2 else prepared.array
@@ -131,7 +168,8 @@ class Predictor:
             self.parts.activation,
         )
         classes = len(self.bundle.metadata.label_table) + 1
-        return stream_blocks(source, plan_stream(plan, classes), self._backend, progress)
+        stream = plan_stream(plan, classes, self._bytes_for_sums(source, size, case_id))
+        return stream_blocks(source, stream, self._backend, progress)
 
     def _clean(self, segmentation: Segmentation) -> tuple[Segmentation, tuple[str, ...]]:
         if self.parts.clean is None:

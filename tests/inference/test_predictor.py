@@ -49,10 +49,8 @@ def test_mirroring_changes_and_symmetrises(trained_folder):
     flipped = Case("b", {"image": Volume(case.channels["image"].array[::-1].copy(), case.geometry)})
     one, two = (p.predict(case).segmentation.labels for p in (plain, mirrored))
     assert (one != two).any()
-    raw = [
-        np.concatenate([b.values for b in mirrored._blocks(mirrored._prepare(c), None)], 1)
-        for c in (case, flipped)
-    ]
+    blocks = [mirrored._blocks(mirrored._prepare(c), mirrored._size(c), "a", None) for c in (case, flipped)]
+    raw = [np.concatenate([block.values for block in stream], axis=1) for stream in blocks]
     np.testing.assert_allclose(raw[0], raw[1][:, ::-1], atol=1e-5)
 
 
