@@ -20,6 +20,7 @@ from medseg.spatial.geometry import Geometry, closest_axes
 _DIRECTIONS = 16
 _TIE = 1e-9
 _ALIGNED = 1e-9
+_VOXELS_AT_ONCE = 1 << 20
 _ROWS_AT_ONCE = 1024
 
 
@@ -162,14 +163,18 @@ def perpendicular_chord(
     at = np.unique(np.concatenate([t + s for s in (*corner_steps, *-corner_steps)]))
     at = at[np.concatenate([[True], np.diff(at) > slack])]
     first = np.searchsorted(t, at - reach - 2 * slack, side="left")
-    stop = np.searchsorted(t, at + reach + 2 * slack, side="right")
-    counts = stop - first
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    which = np.arange(int(counts.sum())) + np.repeat(first - starts, counts)
-    offset = np.clip(np.repeat(at, counts) - t[which], -reach, reach)
-    low, high = _voxel_span(offset, step_t, step_p, slack)
-    bottom = np.minimum.reduceat(p[which] + low, starts)
-    top = np.maximum.reduceat(p[which] + high, starts)
+    counts = np.searchsorted(t, at + reach + 2 * slack, side="right") - first
+    bottom, top = np.empty(at.size), np.empty(at.size)
+    # Ragged outlines have many voxels at each position, so only some positions are looked at together.
+    batch = np.cumsum(counts) // _VOXELS_AT_ONCE
+    for part in np.split(np.arange(at.size), np.flatnonzero(np.diff(batch)) + 1):
+        many = counts[part]
+        starts = np.concatenate([[0], np.cumsum(many)[:-1]])
+        which = np.arange(int(many.sum())) + np.repeat(first[part] - starts, many)
+        offset = np.clip(np.repeat(at[part], many) - t[which], -reach, reach)
+        low, high = _voxel_span(offset, step_t, step_p, slack)
+        bottom[part] = np.minimum.reduceat(p[which] + low, starts)
+        top[part] = np.maximum.reduceat(p[which] + high, starts)
     best = int(np.argmax(top - bottom))
     chord = np.array([at[best] * along + bottom[best] * across, at[best] * along + top[best] * across])
     return float(top[best] - bottom[best]), chord
