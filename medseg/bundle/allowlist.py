@@ -259,6 +259,56 @@ _WINDOWS = {
 }
 
 
+_PER_LEVEL = many(many(whole(1, 31), 3, 2))
+_LEVELS = {
+    "in_channels": _CHANNELS,
+    "out_channels": _CHANNELS,
+    "features": many(_CHANNELS),
+    "kernels": _PER_LEVEL,
+    "strides": _PER_LEVEL,
+    "n_conv_decoder": many(whole(1, 64)),
+}
+_STATISTICS = many(optional(_VALUE), 256, shortest=0)
+_OURS: dict[str, tuple[Kind, dict[str, Argument]]] = {
+    "medseg.modeling.networks.plain_conv_unet.PlainConvUNet": (
+        "network",
+        {**_LEVELS, "n_conv": many(whole(1, 64))},
+    ),
+    "medseg.modeling.networks.residual_encoder_unet.ResidualEncoderUNet": (
+        "network",
+        {**_LEVELS, "n_blocks": many(whole(1, 64))},
+    ),
+    "medseg.modeling.networks.wrappers.FoldEnsemble": (
+        "network",
+        {"networks": many(built("medseg.modeling.networks"))},
+    ),
+    "medseg.modeling.networks.wrappers.SliceBySlice": (
+        "network",
+        {"network": built("medseg.modeling.networks")},
+    ),
+    "medseg.modeling.inferers.SpreadWindowInferer": (
+        "inferer",
+        {name: _WINDOWS[name] for name in ("roi_size", "overlap", "sw_batch_size")},
+    ),
+    "medseg.modeling.nnunet.NormalizeByScheme": (
+        "transform",
+        {
+            "schemes": many(choice("ct", "zscore", "rescale01", "rgb01", "none"), 256),
+            "use_mask": many(flag(), 256),
+            "means": _STATISTICS,
+            "stds": _STATISTICS,
+            "lowers": _STATISTICS,
+            "uppers": _STATISTICS,
+        },
+    ),
+}
+
+
+def _source(name: str) -> str:
+    module, _, attribute = name.rpartition(".")
+    return f"{module}:{attribute}"
+
+
 def _table() -> dict[str, Component]:
     nets, transforms = "monai.networks.nets", "monai.transforms"
     table = {
@@ -285,6 +335,7 @@ def _table() -> dict[str, Component]:
             "connectivity": one_of(4, 6, 8, 18, 26),
         },
     )
+    table |= {name: Component(_source(name), kind, taken) for name, (kind, taken) in _OURS.items()}
     table["medseg.modeling.intensity.NormalizeFieldOfView"] = Component(
         "medseg.modeling.intensity:NormalizeFieldOfView",
         "transform",

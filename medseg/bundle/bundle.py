@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from medseg.bundle.document import Document, parse_document
 from medseg.bundle.files import METADATA, bundle_name, config_file, read_text_file, shown
+from medseg.bundle.grids import Grid, read_grid
 from medseg.bundle.interpreter import Call, Interpreter
 from medseg.bundle.metadata import Metadata, parse_metadata
 from medseg.bundle.weights import load_weights
-from medseg.errors import BundleNotFoundError, ConfigurationError, InvalidBundleError
+from medseg.errors import BundleNotFoundError, InvalidBundleError
 from medseg.spatial import LabelTable
-from medseg.spatial.orientation import parse_orientation
+from medseg.spatial.nnunet import NnunetGrid
 
 if TYPE_CHECKING:
     import torch
 
 SLIDING = "monai.inferers.SlidingWindowInferer"
+SPREAD = "medseg.modeling.inferers.SpreadWindowInferer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,6 @@ class Bundle:
         return self.metadata.label_table
 
 
-class Grid(NamedTuple):
-    """The grid that the network was trained on.
-
-    Attributes:
-        orientation: axis code such as ``RAS``.
-        spacing_mm: spacing along its axes.
-    """
-
-    orientation: str
-    spacing_mm: tuple[float, float, float]
-
-
 @dataclass(frozen=True, slots=True)
 class Windows:
     """How the network runs over a volume, in MONAI's terms.
@@ -73,12 +62,14 @@ class Windows:
         overlap: fraction of a window's length that its neighbour covers too.
         mode: how windows are weighted where they overlap.
         batch_size: windows in one forward pass.
+        spread: whether the windows of an axis are equally far apart.
     """
 
     roi_size: tuple[int, ...]
     overlap: float
-    mode: Literal["constant", "gaussian"]
+    mode: Literal["constant", "gaussian", "nnunet"]
     batch_size: int
+    spread: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,9 +85,11 @@ class BundleParts:
         activation: logits (c, i, j, k) to probabilities, or None where the head does it.
         clean: clean-up of the label map, or None.
         head: from the network's output to instances, or None.
+        paint: label that each channel paints, in this order, where its value on the scan's grid exceeds 0;
+            None where the channel with the highest value wins.
     """
 
-    grid: Grid
+    grid: Grid | NnunetGrid
     network: torch.nn.Module
     prepare: Any
     windows: Windows
@@ -104,6 +97,7 @@ class BundleParts:
     activation: Any
     clean: Any
     head: Any
+    paint: tuple[int, ...] | None = None
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -146,7 +140,9 @@ def resolve_parts(bundle: Bundle, *, with_weights: bool = True) -> BundleParts:
     if not present["activation"] and not present["head"]:
         raise InvalidBundleError(f"{where} has neither an activation nor a head; expected one of them")
     dims = bundle.metadata.medseg.dims
-    grid = _grid(interpreter.resolve("grid"), where)
+    grid = read_grid(interpreter.resolve("grid"), where)
+    if isinstance(grid, NnunetGrid):
+        dims = 3  # a single image is a volume of one plane there
     windows = _windows(interpreter.call("inferer"), dims, where)
     network = _network(interpreter, bundle, with_weights)
     others = {
@@ -155,7 +151,8 @@ def resolve_parts(bundle: Bundle, *, with_weights: bool = True) -> BundleParts:
     prepare = _function(interpreter.resolve("prepare"), "prepare", where)
     mirrored = interpreter.resolve("mirror_axes") if "mirror_axes" in interpreter else []
     axes = _mirror_axes(mirrored, dims, where)
-    return BundleParts(grid, network, prepare, windows, axes, **others)
+    paint = _paint(interpreter.resolve("paint"), bundle) if "paint" in interpreter else None
+    return BundleParts(grid, network, prepare, windows, axes, **others, paint=paint)
 
 
 def _network(interpreter: Interpreter, bundle: Bundle, with_weights: bool) -> torch.nn.Module:
@@ -181,28 +178,6 @@ def _function(value: Any, key: str, where: str) -> Any:
     return value
 
 
-def _grid(value: Any, where: str) -> Grid:
-    if not isinstance(value, dict) or set(value) != {"orientation", "spacing_mm"}:
-        raise InvalidBundleError(f"{where}: grid is {shown(value)}; expected orientation and spacing_mm")
-    orientation, spacing = value["orientation"], value["spacing_mm"]
-    try:
-        parse_orientation(orientation if isinstance(orientation, str) else "")
-    except ConfigurationError as error:
-        raise InvalidBundleError(
-            f"{where}: grid::orientation is {shown(orientation)}; expected a code such as RAS"
-        ) from error
-    if not isinstance(spacing, list | tuple) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
-        raise InvalidBundleError(
-            f"{where}: grid::spacing_mm is {shown(spacing)}; expected three numbers from 0.001 to 100"
-        )
-    return Grid(orientation, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
-
-
-def _is_spacing(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and 1e-3 <= value <= 100
-
-
 def _windows(call: Call | None, dims: int, where: str) -> Windows:
     if call is None or call.component.kind != "inferer":
         raise InvalidBundleError(f"{where}: inferer names no inferer; expected {SLIDING}")
@@ -214,12 +189,23 @@ def _windows(call: Call | None, dims: int, where: str) -> Windows:
         raise InvalidBundleError(
             f"{where}: inferer::roi_size is {roi_size}; expected {dims} lengths in voxels, one for each axis"
         )
+    spread = call.target == SPREAD
     return Windows(
         roi_size=tuple(roi_size),
         overlap=float(given.get("overlap", 0.25)),
-        mode=given.get("mode", "constant"),
+        mode="nnunet" if spread else given.get("mode", "constant"),
         batch_size=given.get("sw_batch_size", 1),
+        spread=spread,
     )
+
+
+def _paint(value: Any, bundle: Bundle) -> tuple[int, ...]:
+    known = {label.index for label in bundle.label_table}
+    if not isinstance(value, list | tuple) or not value or any(index not in known for index in value):
+        raise InvalidBundleError(
+            f"{bundle.document.where}: paint is {shown(value)}; expected a list of indices of labels"
+        )
+    return tuple(value)
 
 
 def _mirror_axes(value: Any, dims: int, where: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import torch
 
 from medseg.errors import InvalidOutputError
 from medseg.inference.windows import WindowPlan
+from medseg.modeling.windows import nnunet_weights
 
 _SIGMA_SHARE = 0.125
 _SMALLEST_WEIGHT = 1e-3
@@ -36,7 +37,7 @@ def constant_weights(roi_size: tuple[int, ...]) -> torch.Tensor:
     return torch.ones(roi_size, dtype=torch.float32)
 
 
-WEIGHTS = {"gaussian": gaussian_weights, "constant": constant_weights}
+WEIGHTS = {"gaussian": gaussian_weights, "nnunet": nnunet_weights, "constant": constant_weights}
 
 
 class Accumulator:

@@ -15,10 +15,11 @@ from medseg.errors import ConfigurationError
 from medseg.inference.backends.torch_backend import TorchBackend
 from medseg.inference.blend import WEIGHTS
 from medseg.inference.memory import CaseSize, bytes_for_sums, check_preparing, extra_bytes
-from medseg.inference.prepare import PreparedInput, prepare
+from medseg.inference.prepare import PreparedInput, prepare, prepare_nnunet
 from medseg.inference.stream import Block, Progress, Source, plan_stream, stream_blocks
 from medseg.inference.windows import plan_windows
 from medseg.spatial.case import Case
+from medseg.spatial.nnunet import NnunetGrid
 from medseg.spatial.resample import grid_with
 from medseg.spatial.restore import LabelRestorer
 from medseg.spatial.segmentation import Segmentation
@@ -114,7 +115,13 @@ class Predictor:
         prepared = self._prepare(case)
         clock.lap("prepare")
         source = "+".join(sorted({v.source for v in case.channels.values() if v.source})) or None
-        restorer = LabelRestorer(prepared.geometry, case.geometry, self.bundle.metadata.label_table)
+        restorer = LabelRestorer(
+            prepared.geometry,
+            case.geometry,
+            self.bundle.metadata.label_table,
+            prepared.slices_along,
+            self.parts.paint,
+        )
         restore_s = 0.0
         for block in self._blocks(prepared, size, case.id, progress):
             begin = time.perf_counter()
@@ -128,10 +135,17 @@ class Predictor:
         return Prediction(segmentation, warnings, laps)
 
     def _prepare(self, case: Case) -> PreparedInput:
-        return prepare(case, self.bundle.metadata.channels, self.parts.grid, self.parts.prepare)
+        grid, channels = self.parts.grid, self.bundle.metadata.channels
+        if isinstance(grid, NnunetGrid):
+            return prepare_nnunet(case, channels, grid, self.parts.prepare)
+        return prepare(case, channels, grid, self.parts.prepare)
 
     def _size(self, case: Case) -> CaseSize:
-        grid = grid_with(case.geometry, self.parts.grid.spacing_mm, self.parts.grid.orientation)
+        rule = self.parts.grid
+        if isinstance(rule, NnunetGrid):
+            grid = rule.over(rule.turned(case.geometry))
+        else:
+            grid = grid_with(case.geometry, rule.spacing_mm, rule.orientation)
         voxels = math.prod(case.geometry.shape)
         highest = max((label.index for label in self.bundle.metadata.label_table), default=0)
         return CaseSize(
@@ -157,8 +171,8 @@ class Predictor:
     ) -> Iterator[Block]:
         """Probabilities of the whole prepared volume, block by block."""
         windows = self.parts.windows
-        volume = prepared.array[..., 0] if self.bundle.metadata.dims == 2 else prepared.array
-        plan = plan_windows(volume.shape[1:], windows.roi_size, windows.overlap)
+        volume = prepared.array[..., 0] if len(windows.roi_size) == 2 else prepared.array
+        plan = plan_windows(volume.shape[1:], windows.roi_size, windows.overlap, spread=windows.spread)
         source = Source(
             volume,
             plan,

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from medseg.errors import ConfigurationError, InputError, InvalidOutputError
 from medseg.spatial.case import Case
 from medseg.spatial.geometry import Geometry
+from medseg.spatial.nnunet import NnunetGrid, prepared_arrays
 from medseg.spatial.resample import grid_with, resample_array
 from medseg.spatial.volume import Volume
 
@@ -23,10 +25,12 @@ class PreparedInput:
     Attributes:
         array: (c, i, j, k) float32 on ``geometry``.
         geometry: the bundle's grid over this case.
+        slices_along: axis across which the result is restored plane by plane, without interpolation, or None.
     """
 
     array: torch.Tensor
     geometry: Geometry
+    slices_along: int | None = None
 
 
 def prepare(
@@ -52,14 +56,40 @@ def prepare(
     target = grid_with(case.geometry, spacing_mm, orientation)
     arrays = [resample_array(v.array, v.geometry, target, order=1, fill=0.0) for v in volumes]
     stacked = np.stack([np.asarray(array, dtype=np.float32) for array in arrays])
+    return PreparedInput(_transformed(case.id, transform, stacked), target)
+
+
+def prepare_nnunet(
+    case: Case, channels: Sequence[str], grid: NnunetGrid, transform: Callable[[Any], Any]
+) -> PreparedInput:
+    """Prepares a case as nnU-Net does: turned, cropped to what is not zero, normalised, then resampled.
+
+    Args:
+        case: the examination.
+        channels: the bundle's input channels in order.
+        grid: nnU-Net's rule.
+        transform: intensities only, as for `prepare`, but before resampling.
+
+    Raises:
+        InputError: the case lacks a channel.
+        InvalidOutputError: the transform changed the shape or gave NaN or infinite values.
+    """
+    arrays = [volume.array for volume in _ordered(case, channels)]
+    found = prepared_arrays(
+        arrays, case.geometry, grid, lambda stacked: _transformed(case.id, transform, stacked).numpy()
+    )
+    return PreparedInput(torch.from_numpy(found.arrays), found.geometry, found.slices_along)
+
+
+def _transformed(case_id: str, transform: Callable[[Any], Any], stacked: NDArray[Any]) -> torch.Tensor:
     output = transform(torch.from_numpy(stacked))
     array = torch.as_tensor(output).as_subclass(torch.Tensor).float().contiguous()
     if tuple(array.shape) != stacked.shape or not bool(torch.isfinite(array).all()):
         raise InvalidOutputError(
-            f"case {case.id!r}: preparing gave shape {tuple(array.shape)} for {stacked.shape}, or values "
+            f"case {case_id!r}: preparing gave shape {tuple(array.shape)} for {stacked.shape}, or values "
             "that are not finite; the bundle's `prepare` may change intensities only"
         )
-    return PreparedInput(array, target)
+    return array
 
 
 def _ordered(case: Case, channels: Sequence[str]) -> list[Volume]:

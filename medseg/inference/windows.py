@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medseg.errors import ConfigurationError
+from medseg.modeling.windows import spread_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class WindowPlan:
         return tuple(n + before + after for n, (before, after) in zip(self.shape, self.padding, strict=True))
 
 
-def plan_windows(shape: Sequence[int], roi_size: Sequence[int], overlap: float) -> WindowPlan:
+def plan_windows(
+    shape: Sequence[int], roi_size: Sequence[int], overlap: float, *, spread: bool = False
+) -> WindowPlan:
     """Covers a volume with windows that overlap by a share of their length.
 
     Windows are ``int(roi · (1 − overlap))`` apart, at least one voxel; the last of an axis ends at the
@@ -42,6 +45,8 @@ def plan_windows(shape: Sequence[int], roi_size: Sequence[int], overlap: float) 
         shape: the volume's shape.
         roi_size: the window's shape, as many axes.
         overlap: 0 up to but not including 1.
+        spread: whether the windows of an axis are equally far apart, as near to each other as they must be,
+            instead of all but the last; this is where nnU-Net's windows lie.
 
     Raises:
         ConfigurationError: other numbers of axes, no length, or overlap out of range.
@@ -56,11 +61,15 @@ def plan_windows(shape: Sequence[int], roi_size: Sequence[int], overlap: float) 
     padding = tuple(_split_padding(max(roi - n, 0)) for n, roi in zip(shape, roi_size, strict=True))
     axes = []
     for n, roi in zip(shape, roi_size, strict=True):
-        step = max(int(roi * (1 - overlap)), 1)
+        step = roi * (1 - overlap)
         last = max(n, roi) - roi
-        axes.append(sorted({min(start, last) for start in range(0, last + step, step)}))
+        axes.append(spread_starts(last, step) if spread else _starts(last, max(int(step), 1)))
     starts = tuple(itertools.product(*axes))
     return WindowPlan(tuple(shape), tuple(roi_size), padding, starts)
+
+
+def _starts(last: int, step: int) -> list[int]:
+    return sorted({min(start, last) for start in range(0, last + step, step)})
 
 
 def _split_padding(missing: int) -> tuple[int, int]:

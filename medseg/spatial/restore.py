@@ -7,6 +7,7 @@ cheap, and lets a label map grow from blocks of probabilities that never exist a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +62,23 @@ class LabelRestorer:
         prepared: the grid of the probabilities.
         target: the scan's own grid.
         table: labels of the classes 1, 2 … in this order; class 0 is background.
+        slices_along: prepared axis along which the nearest plane counts alone; None to interpolate along all.
+        paint: for channels that may overlap: the label that each paints, in this order, where it exceeds 0.
 
     Raises:
         GeometryMismatchError: the axes of the two grids are not parallel; see `parallel`.
     """
 
-    def __init__(self, prepared: Geometry, target: Geometry, table: LabelTable) -> None:
-        self._axes = _axes(prepared, target)
+    def __init__(
+        self,
+        prepared: Geometry,
+        target: Geometry,
+        table: LabelTable,
+        slices_along: int | None = None,
+        paint: Sequence[int] | None = None,
+    ) -> None:
+        self._paint = paint
+        self._axes = _axes(prepared, target, slices_along)
         if self._axes is None:
             raise GeometryMismatchError("the axes of the prepared grid are not those of the scan's own grid")
         self._indices = [0, *(label.index for label in table)]
@@ -91,6 +102,25 @@ class LabelRestorer:
         owned = [axis.owned(a, b) for axis, a, b in zip(axes, start, stop, strict=True)]
         if any(part.start == part.stop for part in owned):
             return
+        decide = self._winning if self._paint is None else self._painted
+        labels = decide(probabilities, axes, start, owned)
+        for number, (axis, part) in enumerate(zip(axes, owned, strict=True)):
+            beyond = axis.outside[part]
+            if beyond.any():
+                labels[(slice(None),) * number + (beyond,)] = 0
+        self._view[tuple(owned)] = labels
+
+    def _painted(
+        self, values: NDArray[Any], axes: tuple[_Axis, ...], start: Triple, owned: list[slice]
+    ) -> NDArray[Any]:
+        labels = np.zeros([part.stop - part.start for part in owned], self._labels.dtype)
+        for channel, index in zip(values, self._paint or (), strict=True):
+            labels[_interpolated(channel, axes, start, owned) > 0] = index
+        return labels
+
+    def _winning(
+        self, probabilities: NDArray[Any], axes: tuple[_Axis, ...], start: Triple, owned: list[slice]
+    ) -> NDArray[Any]:
         best = _interpolated(probabilities[0], axes, start, owned)
         labels = np.zeros(best.shape, self._labels.dtype)
         floor = _floor(probabilities)
@@ -113,11 +143,7 @@ class LabelRestorer:
             wins = score > best[window]
             labels[window][wins] = index
             np.copyto(best[window], score, where=wins)
-        for number, (axis, part) in enumerate(zip(axes, owned, strict=True)):
-            beyond = axis.outside[part]
-            if beyond.any():
-                labels[(slice(None),) * number + (beyond,)] = 0
-        self._view[tuple(owned)] = labels
+        return labels
 
     def finish(self, source: str | None = None) -> Segmentation:
         """The label map, once every voxel of the prepared grid was in a block."""
@@ -129,7 +155,7 @@ def parallel(prepared: Geometry, target: Geometry) -> bool:
     return _axes(prepared, target) is not None
 
 
-def _axes(prepared: Geometry, target: Geometry) -> tuple[_Axis, ...] | None:
+def _axes(prepared: Geometry, target: Geometry, nearest: int | None = None) -> tuple[_Axis, ...] | None:
     matrix: NDArray[Any] = np.linalg.solve(prepared.affine, target.affine)
     turn = matrix[:3, :3]
     along = np.abs(turn).argmax(axis=1)
@@ -140,17 +166,25 @@ def _axes(prepared: Geometry, target: Geometry) -> tuple[_Axis, ...] | None:
     if (rest * (np.array(target.shape) - 1)).max() > _PARALLEL * max(prepared.shape):
         return None
     return tuple(
-        _axis(int(along[n]), turn[n, along[n]], matrix[n, 3], target.shape[along[n]], prepared.shape[n])
+        _axis(
+            (int(along[n]), target.shape[along[n]]),
+            (turn[n, along[n]], matrix[n, 3]),
+            prepared.shape[n],
+            nearest=n == nearest,
+        )
         for n in range(3)
     )
 
 
-def _axis(along: int, step: float, offset: float, count: int, length: int) -> _Axis:
+def _axis(target: tuple[int, int], line: tuple[float, float], length: int, *, nearest: bool) -> _Axis:
+    (along, count), (step, offset) = target, line
     position = offset + step * np.arange(count)
     whole = np.rint(position)
     position = np.where(np.abs(position - whole) <= _PARALLEL * max(length, count), whole, position)
     outside = (position < -_REACH) | (position > length - 1 + _REACH)
     held = np.clip(position, 0, length - 1)
+    if nearest:
+        held = np.floor(held + 0.5 + _PARALLEL)  # halves go up
     low = np.floor(held).astype(np.intp)
     return _Axis(along, low, (held - low).astype(np.float32), outside, length)
 
