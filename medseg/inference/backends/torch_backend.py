@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import torch
 
 from medseg.errors import ConfigurationError, DeviceMemoryError
+from medseg.inference.backends.mirror import mirrored_mean
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -59,18 +59,9 @@ class TorchBackend:
             ) from error
 
     def _run(self, windows: torch.Tensor, mirror_axes: Sequence[int]) -> torch.Tensor:
-        axes = sorted(set(mirror_axes))
-        flips = [
-            [axis + 2 for axis in chosen]
-            for count in range(1, len(axes) + 1)
-            for chosen in itertools.combinations(axes, count)
-        ]
         dtype = PRECISIONS[self.precision]
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            total: torch.Tensor = self._network(windows).float()
-            for flip in flips:
-                total += torch.flip(self._network(torch.flip(windows, flip)).float(), flip)
-        return (total / (len(flips) + 1)).cpu() if flips else total.cpu()
+            return mirrored_mean(lambda x: self._network(x).float(), windows, mirror_axes).cpu()
 
 
 def choose_device(device: str) -> torch.device:
