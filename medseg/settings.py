@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.errors import ConfigurationError
@@ -13,6 +13,14 @@ from medseg.errors import ConfigurationError
 _log = logging.getLogger(__name__)
 
 _MAX_VOXELS = 2**31
+
+
+def default_cache() -> Path | None:
+    """``.cache/medseg`` in the user's home folder; None where there is no home folder."""
+    try:
+        return Path.home() / ".cache" / "medseg"
+    except RuntimeError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +33,14 @@ class Settings:
         max_voxels: most voxels that an image may have (``MEDSEG_MAX_VOXELS``).
         max_array_bytes: most bytes that an image's voxels may take (``MEDSEG_MAX_ARRAY_BYTES``);
             None for a quarter of the machine's memory.
+        cache: folder for what can be made again, such as networks converted for OpenVINO
+            (``MEDSEG_CACHE``); None where there is no home folder to put it in.
     """
 
     bundles: tuple[Path, ...] = ()
     max_voxels: int = _MAX_VOXELS
     max_array_bytes: int | None = None
+    cache: Path | None = field(default_factory=default_cache)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -39,7 +50,13 @@ class Settings:
             ConfigurationError: a variable's value is not usable.
         """
         env = os.environ if environment is None else environment
-        known = {"MEDSEG_BUNDLES", "MEDSEG_MAX_VOXELS", "MEDSEG_MAX_ARRAY_BYTES", "MEDSEG_DATA"}
+        known = {
+            "MEDSEG_BUNDLES",
+            "MEDSEG_MAX_VOXELS",
+            "MEDSEG_MAX_ARRAY_BYTES",
+            "MEDSEG_DATA",
+            "MEDSEG_CACHE",
+        }
         unknown = sorted(name for name in env if name.startswith("MEDSEG_") and name not in known)
         if unknown:
             _log.warning(
@@ -50,6 +67,7 @@ class Settings:
             bundles=tuple(Path(folder) for folder in folders if folder),
             max_voxels=_positive(env, "MEDSEG_MAX_VOXELS") or _MAX_VOXELS,
             max_array_bytes=_positive(env, "MEDSEG_MAX_ARRAY_BYTES"),
+            cache=Path(env["MEDSEG_CACHE"]) if env.get("MEDSEG_CACHE") else default_cache(),
         )
 
 

@@ -19,8 +19,9 @@ def test_values():
         "MEDSEG_BUNDLES": os.pathsep.join(["a", "", "b"]),
         "MEDSEG_MAX_VOXELS": "10",
         "MEDSEG_MAX_ARRAY_BYTES": "20",
+        "MEDSEG_CACHE": "c",
     }
-    assert Settings.from_environment(env) == Settings((Path("a"), Path("b")), 10, 20)
+    assert Settings.from_environment(env) == Settings((Path("a"), Path("b")), 10, 20, Path("c"))
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "1.5"])
@@ -38,3 +39,13 @@ def test_misspelt_names_are_told(caplog):
 def test_the_processs_own_environment(monkeypatch):
     monkeypatch.setenv("MEDSEG_MAX_VOXELS", "7")
     assert Settings.from_environment().max_voxels == 7
+
+
+def test_the_cache_is_in_the_home_folder_where_there_is_one(monkeypatch):
+    assert Settings.from_environment({"MEDSEG_CACHE": ""}).cache == Path.home() / ".cache" / "medseg"
+
+    def nobody(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", classmethod(nobody))
+    assert Settings.from_environment({}).cache is None

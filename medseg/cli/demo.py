@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
     from medseg.workflows.demo import demo
 
     with ProgressBars() as bars:
-        results = demo(arguments.out, settings.bundles, limits_from(settings), bars)
+        results = demo(arguments.out, settings.bundles, limits_from(settings), bars, settings.cache)
     code, record = close(results, arguments.out)
     for result in results:
         if result.folder is not None:

@@ -33,7 +33,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--format", default="nifti", choices=sorted(_SUFFIXES), help="of the label maps (default: nifti)"
     )
-    parser.add_argument("--backend", default="auto", choices=("auto", "torch"), help="what runs the network")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", "torch", "openvino"),
+        help="what runs the network (default: auto, openvino on a CPU where it can, else torch)",
+    )
     parser.add_argument(
         "--memory-limit",
         metavar="SIZE",
@@ -60,6 +65,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
             arguments.precision,
             arguments.tta,
             None if arguments.memory_limit is None else parse_bytes(arguments.memory_limit),
+            arguments.backend,
+            settings.cache,
         ),
         limits=limits_from(settings),
         suffix=_SUFFIXES[arguments.format],

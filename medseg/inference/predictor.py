@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from medseg.bundle.bundle import Bundle, BundleParts, resolve_parts
 from medseg.errors import ConfigurationError
-from medseg.inference.backends.torch_backend import TorchBackend
+from medseg.inference.backends.choose import choose_backend
 from medseg.inference.blend import WEIGHTS
 from medseg.inference.memory import CaseSize, bytes_for_sums, check_preparing, extra_bytes
 from medseg.inference.prepare import PreparedInput, prepare, prepare_nnunet
@@ -35,12 +36,17 @@ class PredictorOptions:
         tta: average over mirrored copies along the bundle's ``mirror_axes``.
         memory_limit_bytes: the most that this process may hold while it predicts; None for no limit. It
             changes the way through the volume, never the windows, their overlap or the precision.
+        backend: ``auto``, ``torch`` or ``openvino``; see `choose_backend`.
+        cache: folder where networks converted for OpenVINO are kept for the next run, which then starts
+            seconds sooner; None to keep none.
     """
 
     device: str = "auto"
     precision: str = "auto"
     tta: bool = False
     memory_limit_bytes: int | None = None
+    backend: str = "auto"
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +69,13 @@ class Predictor:
 
     Args:
         bundle: as `load_bundle` gives it.
-        options: device, precision, test-time augmentation.
+        options: backend, device, precision, test-time augmentation.
 
     Raises:
         BundleError: the bundle cannot be used, see `resolve_parts`.
-        ConfigurationError: no such device or precision, or mirroring where the bundle declares no axes.
+        ConfigurationError: no such backend, device or precision, or mirroring where the bundle declares no
+            axes.
+        InferenceError: the backend asked for cannot run the network.
     """
 
     def __init__(self, bundle: Bundle, options: PredictorOptions | None = None) -> None:
@@ -80,7 +88,8 @@ class Predictor:
                 "run it without --tta"
             )
         self._window_bytes: dict[tuple[int, ...], int] = {}
-        self._backend = TorchBackend(self.parts.network, self.options.device, self.options.precision)
+        how = self.options
+        self._backend = choose_backend(bundle, self.parts, how.backend, how.device, how.precision, how.cache)
 
     @property
     def device(self) -> str:

@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 
 _LIBRARIES = (
     "medseg", "numpy", "scipy", "torch", "monai", "nibabel", "simpleitk", "pydicom", "scikit-image",
-    "connected-components-3d", "edt", "fill-voids", "pillow", "tifffile",
+    "connected-components-3d", "edt", "fill-voids", "pillow", "tifffile", "openvino",
 )  # fmt: skip
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")

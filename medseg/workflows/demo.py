@@ -9,6 +9,7 @@ from pathlib import Path
 from medseg.bundle.bundle import load_bundle
 from medseg.bundle.store import find_bundle
 from medseg.errors import ConfigurationError
+from medseg.inference.predictor import PredictorOptions
 from medseg.io.atomic import made_folder
 from medseg.io.limits import Limits
 from medseg.io.read import read_volume
@@ -38,8 +39,11 @@ def demo(
     bundle_folders: Sequence[Path] = (),
     limits: Limits | None = None,
     listener: Listener | None = None,
+    cache: Path | None = None,
 ) -> list[CaseResult]:
     """Crops both hippocampi of the template, segments, measures and reports them under ``out``.
+
+    ``cache`` is as in `PredictorOptions`.
 
     Raises:
         ConfigurationError: nilearn is not installed, or ``out`` cannot be written.
@@ -52,7 +56,7 @@ def demo(
     for name, (lower, upper) in BOXES_MM.items():
         part = crop_to_box_mm(head.geometry, lower, upper)
         write_volume(resample_volume(head, part), inputs / f"{name}.nii.gz")
-    options = SegmentOptions(limits=limits, description=DESCRIPTION)
+    options = SegmentOptions(PredictorOptions(cache=cache), limits, description=DESCRIPTION)
     return segment([inputs], bundle, out, options, listener)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +46,11 @@ def test_every_bundle_has_a_parity_case():
 def test_both_routes_give_one_label_map(name, tmp_path):
     scan = tmp_path / "scan.nii.gz"
     SCANS[name](scan)
-    ours = subprocess.run(
-        [MEDSEG, "segment", scan, "-b", name, "-o", tmp_path / "ours"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ours.returncode == 0, ours.stderr
+    mine = _segment(scan, name, tmp_path, "torch")
     stock = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
     stock += ["--image", str(scan), "--output_dir", str(tmp_path / "stock")]
     theirs = subprocess.run(stock, cwd=ROOT / "bundles" / name, capture_output=True, text=True, check=False)
     assert theirs.returncode == 0, theirs.stderr[-2000:]
-    mine = read_segmentation(tmp_path / "ours" / "scan" / "segmentation.nii.gz")
     stocks = read_segmentation(tmp_path / "stock" / "scan_segmentation.nii.gz")
     assert mine.geometry.same_grid(read_volume(scan).geometry)
     assert mine.geometry.same_grid(stocks.geometry)
@@ -63,3 +58,16 @@ def test_both_routes_give_one_label_map(name, tmp_path):
         "every label must occur for this to say anything"
     )
     np.testing.assert_array_equal(mine.labels, stocks.labels)
+    if find_spec("openvino"):
+        openvinos = _segment(scan, name, tmp_path, "openvino")
+        assert np.mean(openvinos.labels == stocks.labels) >= 0.9999
+
+
+def _segment(scan, name, folder, backend):
+    """The label map that the command gives; the backend must be told beside it."""
+    command = [MEDSEG, "segment", scan, "-b", name, "-o", folder / backend, "--backend", backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((folder / backend / "scan" / "case.json").read_text())
+    assert told["provenance"]["backend"] == backend
+    return read_segmentation(folder / backend / "scan" / "segmentation.nii.gz")
