@@ -1,9 +1,10 @@
-"""``medseg bundle list|show|verify``."""
+"""``medseg bundle list|show|verify|export``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from medseg.cli.options import add_json
@@ -15,9 +16,11 @@ _BUNDLE_FAILED = 4
 def add_to(commands: Any) -> None:
     """Adds the command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "bundle", help="list, show or verify bundles", description="List, show or verify bundles, offline."
+        "bundle",
+        help="list, show, verify or export bundles",
+        description="List, show, verify or export bundles, offline.",
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|show|verify")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|show|verify|export")
     listing = verbs.add_parser("list", help="bundles that medseg finds")
     add_json(listing)
     listing.set_defaults(run=run_list)
@@ -29,6 +32,12 @@ def add_to(commands: Any) -> None:
         sub.add_argument("name", metavar="NAME", help="name or folder of the bundle")
         add_json(sub)
         sub.set_defaults(run=run)
+    export = verbs.add_parser("export", help="write a bundle's network for another runtime")
+    export.add_argument("name", metavar="NAME", help="name or folder of the bundle")
+    export.add_argument("--to", required=True, choices=("openvino", "onnx"), help="what runs it there")
+    export.add_argument("-o", "--out", required=True, type=Path, metavar="FOLDER", help="new or empty folder")
+    add_json(export)
+    export.set_defaults(run=run_export)
 
 
 def run_list(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
@@ -73,3 +82,16 @@ def run_verify(arguments: argparse.Namespace, settings: Settings) -> tuple[int, 
         for check in result.checks:
             sys.stdout.write(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.message}\n")
     return (0 if result.passed else _BUNDLE_FAILED), result.record()
+
+
+def run_export(arguments: argparse.Namespace, settings: Settings) -> tuple[int, Any]:
+    """Writes the network and a record of it into a folder."""
+    from medseg.bundle.bundle import load_bundle
+    from medseg.bundle.store import find_bundle
+    from medseg.workflows.export import export_network
+
+    bundle = load_bundle(find_bundle(arguments.name, settings.bundles))
+    exported = export_network(bundle, arguments.to, arguments.out)
+    if not arguments.json:
+        sys.stdout.write(f"{', '.join(exported.files)} and metadata.json in {exported.folder}\n")
+    return 0, exported.metadata | {"folder": str(exported.folder)}
