@@ -162,7 +162,7 @@ def parse_metadata(document: Document) -> Metadata:
     try:
         metadata = Metadata.model_validate_json(json.dumps(document.content))
     except ValidationError as error:
-        raise InvalidBundleError(f"{document.where}, {_described(error)}") from error
+        raise InvalidBundleError(f"{document.where}, {described(error)}") from error
     try:
         table = metadata.label_table
     except LabelTableError as error:
@@ -190,7 +190,8 @@ def _check_channels(metadata: Metadata, labels: int, where: str) -> None:
             )
 
 
-def _described(error: ValidationError) -> str:
+def described(error: ValidationError) -> str:
+    """The first problems of a failed validation, in one line."""
     problems = error.errors(include_url=False, include_context=False)
     lines = [_problem(problem["loc"], problem) for problem in problems[:_ERRORS_SHOWN]]
     more = len(problems) - len(lines)

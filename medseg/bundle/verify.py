@@ -151,6 +151,8 @@ class _Verifier:
         parts, bundle = _found(self._parts, "components"), _found(self._bundle, "metadata")
         described = sum(o.num_channels for o in bundle.metadata.network_data_format.outputs.values())
         expected = described if parts.head is not None else len(bundle.label_table) + 1
+        if parts.paint is not None:
+            expected = len(parts.paint)
         if not outputs == described == expected:
             raise InvalidBundleError(
                 f"bundle {bundle.name}: the network gives {outputs} channels, {METADATA} describes "

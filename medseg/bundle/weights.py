@@ -11,9 +11,9 @@ import hashlib
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from medseg.bundle.files import bundle_name, file_in_bundle, shown
 from medseg.bundle.metadata import WeightsEntry
@@ -63,7 +63,9 @@ def load_weights(root: Path, entry: WeightsEntry | None, network: torch.nn.Modul
     where = f"bundle {name}: {path.name}"
     _check_archive(path, where)
     tensors = _tensors(path, where)
-    _check_against(tensors, network.state_dict(), where)
+    check_against(tensors, network.state_dict(), where)
+    for key, tensor in tensors.items():
+        _check_values(key, tensor, where)
     network.load_state_dict(tensors, strict=True)
 
 
@@ -119,7 +121,7 @@ def _check_archive(path: Path, where: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            _check_entries(entries, path.stat().st_size, where)
+            check_entries(entries, path.stat().st_size, where)
             pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
             if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE_BYTES:
                 raise InvalidBundleError(f"{where} is not a file of weights as torch.save writes it")
@@ -136,7 +138,18 @@ def _check_archive(path: Path, where: str) -> None:
         )
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], file_bytes: int, where: str) -> None:
+def check_entries(entries: list[zipfile.ZipInfo], file_bytes: int, where: str) -> None:
+    """Refuses an archive that ``torch.save`` would not have written.
+
+    Args:
+        entries: of the archive.
+        file_bytes: its size.
+        where: the file, for messages.
+
+    Raises:
+        InvalidBundleError: too many entries, one name twice, compressed, or more bytes than the file has.
+        UntrustedBundleError: an entry that no file of tensors has.
+    """
     names = [entry.filename for entry in entries]
     if len(entries) > MAX_ENTRIES or len(set(names)) != len(names):
         raise InvalidBundleError(f"{where} has too many entries, or one name twice")
@@ -187,16 +200,38 @@ def _tensors(path: Path, where: str) -> dict[str, torch.Tensor]:
     return {key: value.detach() for key, value in content.items()}
 
 
-def _check_against(
-    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], where: str
+class TensorLike(Protocol):
+    """What is known of a tensor before its values are read."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its lengths."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its number type."""
+
+
+def check_against(
+    tensors: Mapping[str, TensorLike], expected: Mapping[str, torch.Tensor], where: str
 ) -> None:
+    """Refuses weights that are not exactly those of a network.
+
+    Args:
+        tensors: what was found, by name.
+        expected: the network's ``state_dict``.
+        where: the file, for messages.
+
+    Raises:
+        InvalidBundleError: a name is missing or unknown, or a shape or number type differs.
+    """
     missing = [_key(key) for key in expected if key not in tensors]
     unknown = [_key(key) for key in tensors if key not in expected]
     shared = [key for key in expected if key in tensors]
     reshaped = [
         f"{_key(key)} {_shape(tensors[key])} instead of {_shape(expected[key])}"
         for key in shared
-        if tensors[key].shape != expected[key].shape
+        if tuple(tensors[key].shape) != tuple(expected[key].shape)
     ]
     retyped = [
         f"{_key(key)} {tensors[key].dtype} instead of {expected[key].dtype}"
@@ -218,8 +253,6 @@ def _check_against(
             f"{where}: the weights are of another network: {'; '.join(differences)}; "
             "network_def and the weights must come from one training"
         )
-    for key, tensor in tensors.items():
-        _check_values(key, tensor, where)
 
 
 def _check_values(key: str, tensor: torch.Tensor, where: str) -> None:
@@ -245,5 +278,5 @@ def _key(key: str) -> str:
     return shown(key)[1:-1]
 
 
-def _shape(tensor: torch.Tensor) -> str:
+def _shape(tensor: TensorLike) -> str:
     return " × ".join(map(str, tensor.shape)) or "scalar"

@@ -1,4 +1,4 @@
-"""``medseg bundle list|show|verify|export``."""
+"""``medseg bundle list|show|verify|import|export``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from medseg.cli import bundle_import
 from medseg.cli.options import add_json
 from medseg.settings import Settings
 
@@ -17,10 +18,10 @@ def add_to(commands: Any) -> None:
     """Adds the command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "bundle",
-        help="list, show, verify or export bundles",
-        description="List, show, verify or export bundles, offline.",
+        help="list, show, verify, import or export bundles",
+        description="List, show, verify, import or export bundles, offline.",
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|show|verify|export")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|show|verify|import|export")
     listing = verbs.add_parser("list", help="bundles that medseg finds")
     add_json(listing)
     listing.set_defaults(run=run_list)
@@ -32,6 +33,7 @@ def add_to(commands: Any) -> None:
         sub.add_argument("name", metavar="NAME", help="name or folder of the bundle")
         add_json(sub)
         sub.set_defaults(run=run)
+    bundle_import.add_to(verbs)
     export = verbs.add_parser("export", help="write a bundle's network for another runtime")
     export.add_argument("name", metavar="NAME", help="name or folder of the bundle")
     export.add_argument("--to", required=True, choices=("openvino", "onnx"), help="what runs it there")

@@ -78,16 +78,26 @@ NETWORKS = {
 }  # fmt: skip
 
 
+LEVELS = {"in_channels": 1, "out_channels": 2, "features": [2, 4], "kernels": [[3, 3], [3, 3]],
+          "strides": [[1, 1], [2, 2]], "n_conv_decoder": [1]}  # fmt: skip
+OURS = "medseg.modeling.networks"
+PLAIN = {"_target_": f"{OURS}.plain_conv_unet.PlainConvUNet", **LEVELS, "n_conv": [1, 1]}
+EVERY = {f"{NETS}.{name}": arguments for name, arguments in NETWORKS.items()} | {
+    f"{OURS}.plain_conv_unet.PlainConvUNet": {**LEVELS, "n_conv": [1, 1]},
+    f"{OURS}.residual_encoder_unet.ResidualEncoderUNet": {**LEVELS, "n_blocks": [1, 1]},
+    f"{OURS}.wrappers.FoldEnsemble": {"networks": [PLAIN, PLAIN]},
+    f"{OURS}.wrappers.SliceBySlice": {"network": PLAIN},
+}
+
+
 def test_every_network_of_the_list_is_tried():
-    assert {f"{NETS}.{name}" for name in NETWORKS} == {
-        name for name, component in ALLOWED.items() if component.kind == "network"
-    }
+    assert set(EVERY) == {name for name, component in ALLOWED.items() if component.kind == "network"}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_builds_every_network(name):
-    network = _interpreter(net={"_target_": f"{NETS}.{name}", **NETWORKS[name]}).resolve("net")
-    assert type(network).__name__ == name
+@pytest.mark.parametrize("target", EVERY)
+def test_builds_every_network(target):
+    network = _interpreter(net={"_target_": target, **EVERY[target]}).resolve("net")
+    assert target.endswith(f".{type(network).__name__}")
     assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
 
 

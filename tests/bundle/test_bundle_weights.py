@@ -248,7 +248,7 @@ def test_refuses_a_huge_pickle_and_lying_sizes(trained_folder, monkeypatch):
         filename, file_size, compress_type = "m/data/0", 10**12, zipfile.ZIP_STORED
 
     with pytest.raises(InvalidBundleError, match="claims more bytes than it has"):
-        module._check_entries([Entry()], 100, "bundle b: x")
+        module.check_entries([Entry()], 100, "bundle b: x")
 
 
 def test_sees_every_way_to_name_an_import():
