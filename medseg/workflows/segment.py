@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from medseg.bundle.bundle import Bundle
-from medseg.engine.local import Outcome, run_each
+from medseg.engine.local import Outcome, run_each, run_staged
 from medseg.errors import InputError
 from medseg.inference.predictor import Prediction, Predictor, PredictorOptions
 from medseg.instances.instance import InstanceMap
@@ -54,6 +54,9 @@ def segment(
 ) -> list[CaseResult]:
     """Segments every case in ``inputs`` and writes ``out/<case>/`` for each, whole or not at all.
 
+    While the network runs on one case the next is read and the one before measured and written; with a
+    memory limit one case is done after another.
+
     A case that fails is recorded and does not stop the others; localizers, secondary captures and colour
     series beside a usable series are skipped, which is no failure. ``out/run.json`` lists every case with its
     outcome; a run of one case that fails writes nothing.
@@ -91,15 +94,24 @@ def _run(
     count = len(found.cases) + len(found.refused)
     results: list[CaseResult] = []
 
-    def work(numbered: tuple[int, CaseRef]) -> CaseResult:
-        number, ref = numbered
-        step = Step(ref.id, number, count)
-        tell(step)
-        return _segment_case(
-            ref, predictor, out, options, lambda done, total: tell(replace(step, done=done, total=total))
-        )
+    def load(numbered: tuple[int, CaseRef]) -> _Loaded:
+        return _load(*numbered, predictor.bundle, options)
 
-    for outcome in run_each(work, list(enumerate(found.cases, start=1))):
+    def predict(loaded: _Loaded) -> _Predicted:
+        step = Step(loaded.ref.id, loaded.number, count)
+        tell(step)
+        progress = lambda done, total: tell(replace(step, done=done, total=total))  # noqa: E731
+        return _Predicted(loaded, predictor.predict(loaded.case, progress))
+
+    def finish(predicted: _Predicted) -> CaseResult:
+        return _finish(predicted, predictor, out, options)
+
+    numbered = list(enumerate(found.cases, start=1))
+    if options.predictor.memory_limit_bytes is None:
+        outcomes = run_staged(load, predict, finish, numbered)
+    else:  # one case at a time holds the least
+        outcomes = run_each(lambda item: finish(predict(load(item))), numbered)
+    for outcome in outcomes:
         results.append(_result(outcome))
         tell(Step(results[-1].case_id, len(results), count, result=results[-1]))
     meant = bool(found.cases) or not all(refused.aside for refused in found.refused)
@@ -115,27 +127,45 @@ def _result(outcome: Outcome[tuple[int, CaseRef], CaseResult]) -> CaseResult:
     return CaseResult(outcome.item[1].id, error=outcome.error)
 
 
-def _segment_case(
-    ref: CaseRef,
-    predictor: Predictor,
-    out: Path,
-    options: SegmentOptions,
-    progress: Callable[[int, int], None],
-) -> CaseResult:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loaded:
+    """A case that was read."""
+
+    number: int
+    ref: CaseRef
+    case: Case
+    started: str
+    read_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Predicted:
+    """A case that was segmented."""
+
+    loaded: _Loaded
+    prediction: Prediction
+
+
+def _load(number: int, ref: CaseRef, bundle: Bundle, options: SegmentOptions) -> _Loaded:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     begin = time.perf_counter()
     case = read_case(ref, options.limits)
-    read_s = time.perf_counter() - begin
-    _check_dims(case, predictor.bundle)
-    prediction = predictor.predict(case, progress)
+    _check_dims(case, bundle)
+    return _Loaded(number, ref, case, started, time.perf_counter() - begin)
+
+
+def _finish(predicted: _Predicted, predictor: Predictor, out: Path, options: SegmentOptions) -> CaseResult:
+    """Measures a segmented case and writes its folder."""
+    loaded, prediction = predicted.loaded, predicted.prediction
+    ref, case = loaded.ref, loaded.case
     begin = time.perf_counter()
     instances = split(prediction.segmentation, SplitOptions())
     image = next(iter(case.channels.values()))
     measurements = measure(prediction.segmentation, instances, image if len(case.channels) == 1 else None)
-    durations = {"read": read_s, **prediction.durations_s, "measure": time.perf_counter() - begin}
+    durations = {"read": loaded.read_s, **prediction.durations_s, "measure": time.perf_counter() - begin}
     provenance = replace(
         _provenance(predictor),
-        started=started,
+        started=loaded.started,
         durations_s=durations,
         input_sources=_sources(case),
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
