@@ -73,7 +73,8 @@ def convert(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
     try:
         with _as_it_was(), torch.no_grad():
             # `check` looks at the result; PyTorch's own check would run the network twice more.
-            traced = torch.jit.trace(network, example, strict=False, check_trace=False)
+            trace = torch.jit.trace
+            traced = trace(network, example, strict=False, check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino.convert_model(traced, example_input=example, input=[tuple(example.shape)])
     except Exception as error:
         raise InferenceError(
