@@ -11,10 +11,13 @@ import torch
 from medseg.bundle.bundle import load_bundle, resolve_parts
 from medseg.cli.main import main
 from medseg.errors import ConfigurationError, InferenceError
+from medseg.inference.backends.openvino_model import is_installed, load_openvino
 from medseg.workflows import export as module
 from medseg.workflows.export import export_network
 
-openvino = pytest.importorskip("openvino")
+if not is_installed():
+    pytest.skip("openvino is not installed", allow_module_level=True)
+openvino = load_openvino()
 
 
 @pytest.fixture
