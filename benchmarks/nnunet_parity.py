@@ -147,6 +147,7 @@ def _train(arguments: argparse.Namespace, plans: str, fold: int) -> None:
         "904", arguments.configuration, fold, "nnUNetTrainer", plans, device=torch.device("cpu")
     )
     trainer.initialize()
+    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()  # tells the axes to mirror
     dataset = nnUNetDatasetBlosc2(trainer.preprocessed_dataset_folder)
     cases = [dataset.load_case(name)[:2] for name in dataset.identifiers]
     cases = [(np.asarray(data[:]), np.asarray(seg[:])) for data, seg in cases]
@@ -173,17 +174,17 @@ def _train(arguments: argparse.Namespace, plans: str, fold: int) -> None:
 
 
 def _drawn(data: np.ndarray, seg: np.ndarray, patch: list[int], rng: np.random.Generator) -> tuple:
-    """A patch of a case, padded where the case is smaller; for 2D one of its slices."""
+    """A patch of a case, padded where that is smaller, mirrored at random; for 2D one of its slices."""
     if len(patch) == 2:
         plane = rng.integers(data.shape[1])
         data, seg = data[:, plane], seg[:, plane]
+    flips = [axis + 1 for axis in range(len(patch)) if rng.random() < 0.5]
     result = []
     starts = [int(rng.integers(max(n - p, 0) + 1)) for n, p in zip(data.shape[1:], patch, strict=True)]
     for array in (data, seg):
         part = array[(slice(None), *(slice(s, s + p) for s, p in zip(starts, patch, strict=True)))]
-        result.append(
-            np.pad(part, [(0, 0), *((0, p - n) for n, p in zip(part.shape[1:], patch, strict=True))])
-        )
+        missing = [(0, p - n) for n, p in zip(part.shape[1:], patch, strict=True)]
+        result.append(np.flip(np.pad(part, [(0, 0), *missing]), flips))
     return tuple(result)
 
 
@@ -272,7 +273,7 @@ def _predict_ours(
     name = f"hippocampus_mr_{bundle_name(model)}_{'_'.join(map(str, folds))}"
     shutil.rmtree(out / name, ignore_errors=True)
     path = import_nnunet(model, out, ImportOptions(name=name, folds=tuple(map(str, folds))))
-    predictor = medseg.Predictor(medseg.load_bundle(path), medseg.PredictorOptions(tta=tta))
+    predictor = medseg.Predictor(medseg.load_bundle(path), medseg.PredictorOptions(tta=tta, backend="torch"))
     refs = [medseg.CaseRef(scan.stem, {"MRI": (scan,)}) for scan in scans]
     return [predictor.predict(medseg.read_case(ref)).segmentation.labels for ref in refs]
 

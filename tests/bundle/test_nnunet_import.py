@@ -6,11 +6,14 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from medseg.bundle.bundle import load_bundle, resolve_parts
 from medseg.bundle.importers.checkpoint import read_checkpoint
@@ -21,10 +24,15 @@ from medseg.errors import (
     BundleError,
     BundleNotFoundError,
     ConfigurationError,
+    GeometryMismatchError,
     InvalidBundleError,
     UntrustedBundleError,
 )
 from medseg.inference.predictor import Predictor, PredictorOptions
+from medseg.io.read import read_segmentation
+from medseg.io.write import write_volume
+from medseg.modeling.inferers import SpreadWindowInferer
+from medseg.modeling.nnunet_transforms import RestoreNnunetLabelsd, ToNnunetGridd
 from medseg.spatial import Case, Geometry, Volume
 
 
@@ -523,3 +531,47 @@ def test_from_the_command_line(nnunet_folder, tmp_path, capsys):
     assert main([*command, "--fold", "../0"]) == 2
     (nnunet_folder.path / "plans.json").write_text("{")
     assert main([*command, "--name", "other"]) == 4
+
+
+@pytest.mark.parametrize("kind", ["3d_fullres", "2d", "regions"])
+def test_the_parts_for_stock_monai_give_the_same_label_map(make_nnunet_folder, tmp_path, kind):
+    folder = make_nnunet_folder("2d" if kind == "2d" else "3d_fullres")
+    if kind == "regions":
+        folder.dataset["labels"] = {"background": 0, "whole": [1, 2], "core": [2]}
+        folder.dataset["regions_class_order"] = [1, 2]
+        folder.checkpoint = {"network_weights": _two_outputs(folder)}
+    bundle = load_bundle(_imported(folder, tmp_path / "bundles"))
+    predictor = Predictor(bundle, PredictorOptions(backend="torch"))
+    case = _case((15, 12, 10), (0.8, 0.9, 3.5))
+    content, parts = bundle.document.content, predictor.parts
+    volume = case.channels["image"]
+    image = MetaTensor(
+        torch.from_numpy(volume.array.copy())[None], affine=torch.tensor(volume.geometry.affine)
+    )
+    prepared = ToNnunetGridd("image", content["grid"], parts.prepare)({"image": image})
+    given = {key: value for key, value in content["inferer"].items() if key != "_target_"}
+    pred = SpreadWindowInferer(**given)(prepared["image"][None], parts.network)[0]
+    restore = RestoreNnunetLabelsd("pred", "image", content.get("paint"))
+    labels = restore({**prepared, "pred": pred})["pred"]
+    mine = predictor.predict(case).segmentation.labels
+    assert len(np.unique(mine)) > 1 and (labels[0].numpy() == mine).mean() > 0.999
+    with pytest.raises(GeometryMismatchError, match="carries no affine"):
+        ToNnunetGridd("image", content["grid"], parts.prepare)({"image": torch.zeros(1, 2, 2, 2)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configuration", ["3d_fullres", "2d"])
+def test_stock_monai_gives_the_same_label_map(make_nnunet_folder, tmp_path, configuration):
+    folder = make_nnunet_folder(configuration)
+    folder.folds = {"fold_0": 0, "fold_1": 1}
+    path = _imported(folder, tmp_path / "bundles")
+    case = _case((15, 12, 10), (0.8, 0.9, 3.5))
+    write_volume(case.channels["image"], tmp_path / "scan.nii.gz")
+    stock = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
+    stock += ["--image", str(tmp_path / "scan.nii.gz"), "--output_dir", str(tmp_path / "stock")]
+    done = subprocess.run(stock, cwd=path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    theirs = read_segmentation(tmp_path / "stock" / "scan_segmentation.nii.gz")
+    options = PredictorOptions(backend="torch")
+    mine = Predictor(load_bundle(path), options).predict(case).segmentation
+    assert len(np.unique(mine.labels)) > 1 and (mine.labels == theirs.labels).mean() > 0.999

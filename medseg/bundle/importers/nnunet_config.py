@@ -16,6 +16,58 @@ from medseg.bundle.importers.nnunet_plans import NnunetModel
 CONFIG = "configs/inference.yaml"
 RESEARCH = "Research use only. Not a medical device; not for clinical decisions."
 _BATCH = {2: 4, 3: 1}
+_STAND_ALONE = """
+# The stand-alone ends
+bundle_root: .
+dataset_dir: .
+image: "$@dataset_dir + '/image.nii.gz'"
+output_dir: "$@bundle_root + '/eval'"
+device: "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
+load:
+  _target_: monai.transforms.Compose
+  transforms:
+    - {_target_: monai.transforms.LoadImaged, keys: image, ensure_channel_first: true}
+    - _target_: medseg.modeling.nnunet_transforms.ToNnunetGridd
+      keys: image
+      grid: "@grid"
+      transform: "@prepare"
+restore:
+  _target_: monai.transforms.Compose
+  transforms:
+    - {_target_: medseg.modeling.nnunet_transforms.RestoreNnunetLabelsd, keys: pred, reference: image PAINT}
+    - "@save"
+save:
+  _target_: monai.transforms.SaveImaged
+  keys: pred
+  output_dir: "@output_dir"
+  output_postfix: segmentation
+  output_dtype: uint16
+  resample: false
+  separate_folder: false
+  print_log: false
+dataset:
+  _target_: monai.data.Dataset
+  data:
+    - image: "@image"
+  transform: "@load"
+dataloader: {_target_: monai.data.DataLoader, dataset: "@dataset", batch_size: 1}
+network: "$@network_def.to(@device)"
+checkpoint:
+  _target_: monai.handlers.CheckpointLoader
+  load_path: "$@bundle_root + '/models/model.pt'"
+  load_dict: {model: "@network"}
+  map_location: "@device"
+evaluator:
+  _target_: monai.engines.SupervisedEvaluator
+  device: "@device"
+  val_data_loader: "@dataloader"
+  network: "@network"
+  inferer: "@inferer"
+  postprocessing: "@restore"
+  val_handlers: ["@checkpoint"]
+run:
+  - "$@evaluator.run()"
+"""
 _HEAD = """\
 # One scan, stand-alone (from the bundle's folder):
 #   python -m monai.bundle run --config_file configs/inference.yaml --image SCAN.nii.gz --output_dir OUT
@@ -43,7 +95,8 @@ def write_configs(
     """
     (folder / "configs").mkdir(exist_ok=True)
     config = yaml.safe_dump(_config(model, folds, mirror_axes), sort_keys=False, default_flow_style=None)
-    (folder / CONFIG).write_text(_HEAD + config, encoding="utf-8")
+    ends = _STAND_ALONE.replace(" PAINT", "" if model.regions is None else ', paint: "@paint"')
+    (folder / CONFIG).write_text(_HEAD + config + ends, encoding="utf-8")
     metadata = json.dumps(_metadata(model, folds, modality, weights_sha256), indent=2)
     (folder / METADATA).write_text(metadata + "\n", encoding="utf-8")
 
